@@ -1,0 +1,29 @@
+//! All guards in one table: name, page, metrics. The reference, the registry and the tidy check read it.
+//!
+//! Adding a guard means: its folder, a row here, a row in [`crate::request_path`].
+
+use portcullis_core::metric::Declaration;
+
+use crate::{access_log, breaker, rate_limit};
+
+/// One guard as the tools see it.
+pub struct Room {
+    /// Its one name.
+    pub name: &'static str,
+    /// The header of its `mod.rs`: the reference page of the guard.
+    pub source: &'static str,
+    /// What it counts.
+    pub metrics: &'static [&'static Declaration],
+}
+
+/// Every guard, in the order of the path.
+pub const ALL: &[Room] = &[
+    Room { name: "request_id", source: include_str!("request_id/mod.rs"), metrics: &[] },
+    Room { name: "access_log", source: include_str!("access_log/mod.rs"), metrics: access_log::metrics::ALL },
+    Room { name: "security_headers", source: include_str!("security_headers/mod.rs"), metrics: &[] },
+    Room { name: "client_address", source: include_str!("client_address/mod.rs"), metrics: &[] },
+    Room { name: "route", source: include_str!("route/mod.rs"), metrics: &[] },
+    Room { name: "limits", source: include_str!("limits/mod.rs"), metrics: &[] },
+    Room { name: "rate_limit", source: include_str!("rate_limit/mod.rs"), metrics: rate_limit::metrics::ALL },
+    Room { name: "breaker", source: include_str!("breaker/mod.rs"), metrics: breaker::metrics::ALL },
+];

@@ -1,0 +1,359 @@
+//! The circuit breaker of one upstream: what it remembers, and the permits that outcomes come back by.
+//!
+//! Asked before every attempt; each attempt reports once through its [`Permit`]. A closed breaker admits with one atomic
+//! load and counts a success with one more load and one addition; everything else (failures, probes, transitions) goes
+//! through one short lock, so the order of transitions is the order in which they are observed.
+//!
+//! Every transition begins a new generation. A permit belongs to the generation that gave it, a probe also to its lease;
+//! verdicts of an older generation or of a lease that ran out are ignored. So a probe that is lost, cancelled, panics or
+//! hangs can hold a place no longer than its lease, and nothing that is late can open or close the breaker.
+//!
+//! Invariant: reads no clock. `now` is in nanoseconds since the process started; where it goes backwards (two threads'
+//! readings crossing) the breaker takes the latest it has seen.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::PoisonError;
+
+use portcullis_core::fault::ErrorType;
+
+use super::config::Rules;
+use super::decide::{self, Admission, AfterProbe, Counts, Standing, State, Verdict};
+use super::permit::{OwnedPermit, Permit, Ticket};
+use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
+use super::window::{Failures, Successes};
+
+/// One change of state, as an [`Observer`] sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The state that was left.
+    pub from: State,
+    /// The state that was entered.
+    pub to: State,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why a breaker changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Closed to open: too many failures; the last one was of this kind.
+    Failures(ErrorType, Counts),
+    /// Open to half-open: the open time is up.
+    TimeUp,
+    /// Half-open to open: a probe failed this way.
+    ProbeFailed(ErrorType),
+    /// Half-open to closed: enough probes succeeded.
+    ProbesSucceeded,
+}
+
+/// Hears of every transition, in order, each exactly once, at the moment it happens.
+pub trait Observer: Send + Sync {
+    /// Called while the breaker is locked: it must be quick (set a gauge, add to a counter, queue a log line) and must
+    /// not call the breaker.
+    fn transition(&self, transition: &Transition);
+}
+
+/// Observes nothing.
+impl Observer for () {
+    fn transition(&self, _: &Transition) {}
+}
+
+/// A request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// How long to wait before asking again, in nanoseconds: the rest of the open time, or a second while probes are out.
+    pub retry_after_nanos: u64,
+}
+
+/// What [`Breaker::snapshot`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The state by now: half-open as soon as the open time is up, traffic or not.
+    pub state: State,
+    /// What the window holds.
+    pub counts: Counts,
+    /// The rest of the open time in nanoseconds; 0 unless open.
+    pub open_remaining_nanos: u64,
+    /// Probes that are out under a lease that still holds.
+    pub probes_out: u32,
+    /// Probes that succeeded since the breaker became half-open.
+    pub probes_succeeded: u32,
+}
+
+/// The circuit breaker of one upstream. Shared by reference or [`Arc`] between all threads.
+pub struct Breaker {
+    /// State in the two low bits, generation above: all that the closed path reads. Written under the lock.
+    head: AtomicU64,
+    /// When an open breaker becomes half-open. Written under the lock, before `head` says open.
+    open_until: AtomicU64,
+    rules: Rules,
+    successes: Successes,
+    machine: Mutex<Machine>,
+    observer: Box<dyn Observer>,
+}
+
+const STATE_MASK: u64 = 0b11;
+const GENERATION_ONE: u64 = 0b100;
+
+/// What is remembered under the lock.
+#[derive(Debug)]
+struct Machine {
+    /// The latest `now` that came through the lock.
+    latest: u64,
+    failures: Failures,
+    /// The probes that are out; at most `Rules::probes`.
+    probes: Vec<Lease>,
+    probes_succeeded: u32,
+    /// The number of the last lease given.
+    last_lease: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    number: u64,
+    until: u64,
+}
+
+impl Breaker {
+    /// A closed breaker with nothing counted.
+    pub fn new(rules: Rules, observer: impl Observer + 'static) -> Breaker {
+        Breaker {
+            head: AtomicU64::new(State::Closed as u64),
+            open_until: AtomicU64::new(0),
+            successes: Successes::new(),
+            machine: Mutex::new(Machine {
+                latest: 0,
+                failures: Failures::new(rules.failures),
+                probes: Vec::with_capacity(rules.probes as usize),
+                probes_succeeded: 0,
+                last_lease: 0,
+            }),
+            rules,
+            observer: Box::new(observer),
+        }
+    }
+
+    /// The rules it runs on. A reload that brings equal rules should keep the breaker and what it remembers.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Asks for one attempt, with a permit that borrows the breaker.
+    ///
+    /// # Errors
+    /// [`Rejected`] while open, and while half-open with every probe out.
+    #[inline]
+    pub fn admit(&self, now: u64) -> Result<Permit<&Breaker>, Rejected> {
+        let ticket = self.ticket(now)?;
+        Ok(Permit::new(self, ticket))
+    }
+
+    /// Asks for one attempt, with a permit that can be moved into a task or a body.
+    ///
+    /// # Errors
+    /// As [`Breaker::admit`].
+    #[inline]
+    pub fn admit_owned(self: &Arc<Breaker>, now: u64) -> Result<OwnedPermit, Rejected> {
+        let ticket = self.ticket(now)?;
+        Ok(Permit::new(Arc::clone(self), ticket))
+    }
+
+    /// What [`Breaker::admit`] would answer at `now`. Changes nothing.
+    pub fn peek(&self, now: u64) -> Admission {
+        let machine = self.lock();
+        let now = machine.latest.max(now);
+        decide::admission(&self.rules, self.standing(&machine, now), now)
+    }
+
+    /// Everything there is to see at `now`. Changes nothing.
+    pub fn snapshot(&self, now: u64) -> Snapshot {
+        let machine = self.lock();
+        let now = machine.latest.max(now);
+        let standing = self.standing(&machine, now);
+        let state = decide::state_at(standing, now);
+        Snapshot {
+            state,
+            counts: machine.failures.counts(self.rules.buckets, self.rules.window_nanos, now, &self.successes),
+            open_remaining_nanos: match state {
+                State::Open => decide::remaining(&self.rules, standing.open_until, now),
+                State::Closed | State::HalfOpen => 0,
+            },
+            probes_out: standing.probes_out,
+            probes_succeeded: standing.probes_succeeded,
+        }
+    }
+
+    /// Makes the transition to half-open if it is due at `now`, as traffic would.
+    ///
+    /// For whoever reads the observed gauge: called before each scrape, a breaker without traffic does not look open for ever.
+    pub fn advance(&self, now: u64) {
+        if self.state() == State::Open {
+            let mut machine = self.lock();
+            let now = machine.at(now);
+            self.enter_half_open_if_due(&mut machine, now);
+        }
+    }
+
+    #[inline]
+    fn ticket(&self, now: u64) -> Result<Ticket, Rejected> {
+        // Acquire: whoever sees a state also sees the `open_until` that was stored before it.
+        let head = self.head.load(Ordering::Acquire);
+        if state_of(head) == State::Closed {
+            Ok(Ticket { head, lease: None })
+        } else {
+            self.ticket_unless_closed(head, now)
+        }
+    }
+
+    #[cold]
+    fn ticket_unless_closed(&self, head: u64, now: u64) -> Result<Ticket, Rejected> {
+        if state_of(head) == State::Open {
+            // A flood that is being refused must not queue at the lock. Should the breaker have moved on since `head` was
+            // read, this is the answer of a moment ago.
+            let retry_after_nanos = decide::remaining(&self.rules, self.open_until.load(Ordering::Relaxed), now);
+            if retry_after_nanos > 0 {
+                return Err(Rejected { retry_after_nanos });
+            }
+        }
+        let mut machine = self.lock();
+        let now = machine.at(now);
+        self.enter_half_open_if_due(&mut machine, now);
+        match decide::admission(&self.rules, self.standing(&machine, now), now) {
+            Admission::Pass => Ok(Ticket { head: self.head.load(Ordering::Relaxed), lease: None }),
+            Admission::Refuse { retry_after_nanos } => Err(Rejected { retry_after_nanos }),
+            Admission::Probe => {
+                machine.probes.retain(|lease| lease.until > now);
+                let number = machine.last_lease + 1;
+                machine.last_lease = number;
+                machine.probes.push(Lease { number, until: now.saturating_add(self.rules.probe_lease_nanos) });
+                Ok(Ticket { head: self.head.load(Ordering::Relaxed), lease: NonZeroU64::new(number) })
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn settle(&self, head: u64, verdict: Verdict, now: u64) {
+        match verdict {
+            // A success that passes this check at the very moment the breaker opens and closes again may be counted into
+            // the next generation's window: one success too many, in exchange for no lock.
+            Verdict::Success if self.head.load(Ordering::Acquire) == head => {
+                self.successes.add(self.rules.buckets, now);
+            }
+            Verdict::Failure(kind) => self.settle_failure(head, kind, now),
+            Verdict::Success | Verdict::Answered | Verdict::Neutral => {}
+        }
+    }
+
+    #[cold]
+    fn settle_failure(&self, head: u64, kind: ErrorType, now: u64) {
+        let mut machine = self.lock();
+        if self.head.load(Ordering::Relaxed) != head {
+            return;
+        }
+        let now = machine.at(now);
+        machine.failures.add(self.rules.buckets, now);
+        let counts = machine.failures.counts(self.rules.buckets, self.rules.window_nanos, now, &self.successes);
+        if decide::opens(&self.rules, counts) {
+            self.open(&mut machine, now, Cause::Failures(kind, counts));
+        }
+    }
+
+    #[cold]
+    pub(super) fn settle_probe(&self, lease: NonZeroU64, verdict: Verdict, now: u64) {
+        let mut machine = self.lock();
+        let now = machine.at(now);
+        // Leases are numbered through all generations and forgotten with their own, so one that is found is of this one.
+        match machine.give_back(lease) {
+            Some(lease) if lease.until > now => {}
+            _ => return,
+        }
+        match decide::after_probe(&self.rules, machine.probes_succeeded, verdict) {
+            AfterProbe::Wait { probes_succeeded } => machine.probes_succeeded = probes_succeeded,
+            AfterProbe::Reopen(kind) => self.open(&mut machine, now, Cause::ProbeFailed(kind)),
+            AfterProbe::Close => {
+                machine.failures.clear();
+                self.successes.clear();
+                self.enter(&mut machine, State::Closed, Cause::ProbesSucceeded);
+            }
+        }
+    }
+
+    /// Takes a probe's place back without a verdict.
+    pub(super) fn release(&self, lease: NonZeroU64) {
+        self.lock().give_back(lease);
+    }
+
+    fn enter_half_open_if_due(&self, machine: &mut Machine, now: u64) {
+        if self.state() == State::Open && decide::state_at(self.standing(machine, now), now) == State::HalfOpen {
+            self.enter(machine, State::HalfOpen, Cause::TimeUp);
+        }
+    }
+
+    fn open(&self, machine: &mut Machine, now: u64, cause: Cause) {
+        self.open_until.store(now.saturating_add(self.rules.open_for_nanos), Ordering::Relaxed);
+        self.enter(machine, State::Open, cause);
+    }
+
+    /// The one place where the state changes. Everything is written before the observer is called, so that one that
+    /// panics leaves a whole machine behind.
+    fn enter(&self, machine: &mut Machine, to: State, cause: Cause) {
+        machine.probes.clear();
+        machine.probes_succeeded = 0;
+        let head = self.head.load(Ordering::Relaxed);
+        let next = (head & !STATE_MASK).wrapping_add(GENERATION_ONE) | to as u64;
+        self.head.store(next, Ordering::Release);
+        self.observer.transition(&Transition { from: state_of(head), to, cause });
+    }
+
+    fn standing(&self, machine: &Machine, now: u64) -> Standing {
+        Standing {
+            state: self.state(),
+            open_until: self.open_until.load(Ordering::Relaxed),
+            probes_out: machine.probes.iter().filter(|lease| lease.until > now).count() as u32,
+            probes_succeeded: machine.probes_succeeded,
+        }
+    }
+
+    /// The state last entered.
+    fn state(&self) -> State {
+        state_of(self.head.load(Ordering::Acquire))
+    }
+
+    /// Under the lock nothing of ours can panic; an observer can, and leaves the machine whole (see `enter`).
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Machine {
+    /// The time to reckon with at `now`.
+    fn at(&mut self, now: u64) -> u64 {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
+    /// Takes a lease out, if it is still there.
+    fn give_back(&mut self, number: NonZeroU64) -> Option<Lease> {
+        let position = self.probes.iter().position(|lease| lease.number == number.get())?;
+        Some(self.probes.swap_remove(position))
+    }
+}
+
+impl fmt::Debug for Breaker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Breaker")
+            .field("state", &self.state())
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+fn state_of(head: u64) -> State {
+    match head & STATE_MASK {
+        0 => State::Closed,
+        1 => State::HalfOpen,
+        _ => State::Open,
+    }
+}

@@ -1,0 +1,34 @@
+//! (being built)
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Mistake, PathConfig};
+use crate::exchange::Exchange;
+use crate::guard::Fact;
+use crate::guard::{Guard, Verdict};
+use crate::request_path::Ground;
+
+/// (being built)
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {}
+
+/// (being built)
+pub struct Client {}
+
+/// (being built)
+pub fn build(_config: &PathConfig, _ground: &Ground) -> Result<Client, Vec<Mistake>> {
+    Ok(Client {})
+}
+
+impl Guard for Client {
+    fn name(&self) -> &'static str {
+        "client_address"
+    }
+    fn gives(&self) -> &'static [Fact] {
+        &[Fact::ClientAddress]
+    }
+    fn request(&self, _exchange: &mut Exchange) -> Verdict {
+        Verdict::Pass
+    }
+}

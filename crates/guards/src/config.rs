@@ -1,0 +1,95 @@
+//! The part of the config that concerns the request path, and how mistakes in it are told.
+//!
+//! Each guard declares its own part in its `config.rs`; here they are only put together. The gateway adds listeners,
+//! upstreams and stores around it.
+//!
+//! Invariant: a route's part overrides the general part field by field; what neither sets has the guard's default.
+
+use std::collections::BTreeMap;
+
+use portcullis_core::units::Cidr;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{access_log, breaker, client_address, limits, rate_limit, request_id, route, security_headers};
+
+/// Everything the guards are told.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct PathConfig {
+    /// Where request ids come from.
+    pub request_id: request_id::Config,
+    /// The log of requests and answers.
+    pub access_log: access_log::Config,
+    /// Header fields that browsers act on.
+    pub security_headers: security_headers::Config,
+    /// Networks of the proxies in front of the gateway. Only their `X-Forwarded-For` or `Forwarded` is believed. Default: none.
+    pub trusted_proxies: Vec<Cidr>,
+    /// How the client's address is found and grouped.
+    pub client_address: client_address::Config,
+    /// Bounds on size and time.
+    pub limits: limits::Config,
+    /// Rate limits of every route that has none of its own. Default: 100 requests a second for an address, bursts of 200.
+    pub rate_limit: Option<Vec<rate_limit::Config>>,
+    /// Where requests go, first match by specificity. Without routes, everything goes to the only upstream.
+    pub routes: Vec<RouteConfig>,
+    /// The breakers of the upstreams, by the upstream's name. Filled by the gateway from `upstreams`.
+    #[serde(skip)]
+    pub breakers: BTreeMap<String, breaker::Config>,
+}
+
+/// One route: what it takes, where it goes, and what differs from the general rules there.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RouteConfig {
+    /// Its name, in logs, metrics and `explain`. Letters, digits, `-` and `_`; unique.
+    pub name: String,
+    /// What it takes.
+    #[serde(rename = "match")]
+    pub matches: route::Config,
+    /// The upstream's name. May be left out when there is only one.
+    pub upstream: Option<String>,
+    /// What a request on this route takes from each rate limit. Default: 1. Bounds: 1 to 1000000.
+    pub cost: Option<u32>,
+    /// Overrides for this route.
+    pub access_log: Option<access_log::Config>,
+    /// Overrides for this route.
+    pub security_headers: Option<security_headers::Config>,
+    /// Overrides for this route.
+    pub limits: Option<limits::Config>,
+    /// The rate limits of this route, instead of the general ones. An empty list turns them off.
+    pub rate_limit: Option<Vec<rate_limit::Config>>,
+}
+
+/// One thing that is wrong with the config, found after it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where, as `routes[0].limits.body_bytes`.
+    pub path: String,
+    /// What, and what would be right.
+    pub message: String,
+}
+
+impl Mistake {
+    /// A mistake at `path`.
+    #[must_use]
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Mistake {
+        Mistake { path: path.into(), message: message.into() }
+    }
+}
+
+/// Adds each guard to a path builder in the order written, or collects the mistakes of all of them and returns.
+macro_rules! all_or_mistakes {
+    ($mistakes:ident; $($guard:expr),* $(,)?) => {{
+        let mut builder = $crate::path::Path::builder();
+        $(match $guard {
+            Ok(guard) => builder = builder.add(guard),
+            Err(found) => $mistakes.extend(found),
+        })*
+        if !$mistakes.is_empty() {
+            return Err($mistakes);
+        }
+        builder
+    }};
+}
+pub(crate) use all_or_mistakes;

@@ -1,0 +1,214 @@
+//! One request on its way: what arrived, what the guards found out, and the trail.
+//!
+//! Made by the gateway (or the tower layer) when the head has arrived, carried down and up the path, and read once more
+//! in `finish`. Guards talk to each other only through the facts in here.
+//!
+//! Invariant: a fact is `Some` below the guard that gives it (the path's start-up check), so guards may rely on it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use arrayvec::{ArrayString, ArrayVec};
+use http::{HeaderMap, Method, Uri, Version};
+use portcullis_core::clock::Now;
+use portcullis_core::refusal::Code;
+
+use crate::breaker::{Breaker, OwnedPermit};
+use crate::rate_limit::Quotation;
+use crate::route::{NormalPath, Route};
+use crate::trail::{Decision, Rule, Step, Trail};
+
+/// At most this many rate-limit policies apply to one request.
+pub const MAX_POLICIES: usize = 8;
+
+/// A checked request id: 1 to 64 characters of `[A-Za-z0-9._-]`.
+pub type RequestId = ArrayString<64>;
+
+/// Whether state may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// A real request: counts.
+    Take,
+    /// A dry run for `explain`: looks, changes nothing.
+    Peek,
+}
+
+/// Who is asking, as far as the network can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    /// The client's own address; an IPv4-mapped IPv6 address is the IPv4 address.
+    pub address: IpAddr,
+    /// What limits and bans are keyed by: the address, or its /64 (configurable) for IPv6.
+    pub group: IpAddr,
+    /// Whether the peer of the connection is a trusted proxy, so that its headers may be believed.
+    pub peer_is_trusted: bool,
+}
+
+/// Bounds that hold for everything below the `limits` guard.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most body bytes the client may send.
+    pub body_bytes: u64,
+    /// Monotonic nanoseconds by which the exchange must be over.
+    pub deadline_nanos: u64,
+}
+
+/// What the body will be, as the head says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// There is none.
+    Absent,
+    /// Exactly this many bytes.
+    Sized(u64),
+    /// Chunked: known when it ends.
+    Unsized,
+}
+
+/// What has arrived when an exchange begins.
+pub struct Arrival {
+    /// The method.
+    pub method: Method,
+    /// The target as it was sent.
+    pub uri: Uri,
+    /// The version.
+    pub version: Version,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// What follows the head.
+    pub body: Body,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Whether the client's connection is TLS.
+    pub is_secure: bool,
+}
+
+/// One request and its answer.
+pub struct Exchange {
+    /// When the head had arrived. Every guard uses this reading.
+    pub now: Now,
+    /// Whether this is a real request or a dry run.
+    pub touch: Touch,
+    /// The method.
+    pub method: Method,
+    /// The target as it was sent. For decisions use [`Exchange::path`].
+    pub uri: Uri,
+    /// The version.
+    pub version: Version,
+    /// The header fields. The proxy takes them when it asks the upstream, so they may be empty on the way up.
+    pub headers: HeaderMap,
+    /// What follows the head.
+    pub body: Body,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Whether the client's connection is TLS.
+    pub is_secure: bool,
+
+    /// Given by `request_id`.
+    pub request_id: Option<RequestId>,
+    /// Given by `client_address`.
+    pub client: Option<ClientAddress>,
+    /// Given by `route`: the path as everyone below and the upstream understand it.
+    pub path: Option<NormalPath>,
+    /// Given by `route`.
+    pub route: Option<Arc<Route>>,
+    /// Given by `limits`.
+    pub bounds: Option<Bounds>,
+    /// Filled by `rate_limit`: what each policy said, for the response's fields.
+    pub quotations: ArrayVec<Quotation, MAX_POLICIES>,
+    /// Given by `breaker`, asked again by the proxy before each retry.
+    pub breaker: Option<Arc<Breaker>>,
+    /// Given by `breaker`: the permit of the first attempt. Dropped without a verdict it is neutral.
+    pub permit: Option<OwnedPermit>,
+
+    /// Written by the access log's guard from `Accept`, because the proxy takes the headers away.
+    pub wants_problem: bool,
+    /// What was decided.
+    pub trail: Trail,
+    pub(crate) depth: usize,
+    pub(crate) rule: Rule,
+    pub(crate) detail: Option<Box<str>>,
+}
+
+impl Exchange {
+    /// Begins a real exchange.
+    #[must_use]
+    pub fn new(arrival: Arrival, now: Now, touch: Touch) -> Exchange {
+        let wants_problem = {
+            use portcullis_core::refusal::render::Form;
+            let accept = arrival.headers.get(http::header::ACCEPT).map(http::HeaderValue::as_bytes);
+            Form::for_accept(accept) == Form::Problem
+        };
+        Exchange {
+            now,
+            touch,
+            method: arrival.method,
+            uri: arrival.uri,
+            version: arrival.version,
+            headers: arrival.headers,
+            body: arrival.body,
+            peer: arrival.peer,
+            is_secure: arrival.is_secure,
+            request_id: None,
+            client: None,
+            path: None,
+            route: None,
+            bounds: None,
+            quotations: ArrayVec::new(),
+            breaker: None,
+            permit: None,
+            wants_problem,
+            trail: Trail::default(),
+            depth: 0,
+            rule: Rule::Only,
+            detail: None,
+        }
+    }
+
+    /// Names the rule of the decision that the calling guard is about to return.
+    pub fn by_rule(&mut self, rule: Rule) {
+        self.rule = rule;
+    }
+
+    /// Adds words for `explain` to the decision that the calling guard is about to return. Costs nothing in a real request.
+    pub fn explain(&mut self, detail: impl FnOnce(&Exchange) -> String) {
+        if self.touch == Touch::Peek {
+            self.detail = Some(detail(self).into_boxed_str());
+        }
+    }
+
+    /// Notes a refusal that shadow mode lets pass.
+    pub fn would_refuse(&mut self, guard: &'static str, code: Code, rule: Rule) {
+        self.trail.push(Step { guard, decision: Decision::WouldRefuse(code), rule, detail: None });
+    }
+
+    /// The index of the matched route, for per-route rules.
+    #[must_use]
+    pub fn route_index(&self) -> Option<usize> {
+        self.route.as_ref().map(|route| route.index)
+    }
+}
+
+/// Rules of one guard: one set for each route, and one for requests that have none.
+pub struct PerRoute<T> {
+    fallback: T,
+    routes: Box<[T]>,
+}
+
+impl<T> PerRoute<T> {
+    /// `routes[i]` are the rules of the route with index `i`.
+    #[must_use]
+    pub fn new(fallback: T, routes: Vec<T>) -> PerRoute<T> {
+        PerRoute { fallback, routes: routes.into_boxed_slice() }
+    }
+
+    /// The rules for this exchange.
+    #[must_use]
+    pub fn of(&self, exchange: &Exchange) -> &T {
+        exchange.route_index().and_then(|index| self.routes.get(index)).unwrap_or(&self.fallback)
+    }
+
+    /// All rule sets, the fallback first.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::once(&self.fallback).chain(self.routes.iter())
+    }
+}
