@@ -82,7 +82,9 @@ impl<'de> serde::Deserialize<'de> for Secret {
         let text = Zeroizing::new(String::deserialize(deserializer)?);
         // Printed config that is fed back must not turn the mask into everybody's password.
         if *text == MASK {
-            return Err(serde::de::Error::custom("`[secret]` is what stands for a secret in printed config, not a secret"));
+            return Err(serde::de::Error::custom(
+                "`[secret]` is what stands for a secret in printed config, not a secret",
+            ));
         }
         Ok(Self(text))
     }

@@ -77,7 +77,8 @@ macro_rules! text_unit {
                         Err(E::custom($bare(number.to_string())))
                     }
                 }
-                deserializer.deserialize_str(Text)
+                // `any`, so that a bare number reaches the visitor that names the unit to add.
+                deserializer.deserialize_any(Text)
             }
         }
 

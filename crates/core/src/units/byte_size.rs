@@ -161,8 +161,7 @@ mod tests {
 
     #[test]
     fn wrong_texts_say_what_is_wrong() {
-        let unit =
-            |text: &str, unit: &str| ByteSizeError::UnknownUnit { text: text.to_owned(), unit: unit.to_owned() };
+        let unit = |text: &str, unit: &str| ByteSizeError::UnknownUnit { text: text.to_owned(), unit: unit.to_owned() };
         for (text, error) in [
             ("", ByteSizeError::NotANumber("".into())),
             ("10", ByteSizeError::NoUnit("10".into())),

@@ -193,8 +193,7 @@ mod tests {
 
     #[test]
     fn wrong_texts_say_what_is_wrong() {
-        let unit =
-            |text: &str, unit: &str| DurationError::UnknownUnit { text: text.to_owned(), unit: unit.to_owned() };
+        let unit = |text: &str, unit: &str| DurationError::UnknownUnit { text: text.to_owned(), unit: unit.to_owned() };
         for (text, error) in [
             ("", DurationError::Empty),
             ("30", DurationError::NoUnit("30".into())),

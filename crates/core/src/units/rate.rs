@@ -78,8 +78,7 @@ impl FromStr for Rate {
             return Err(shape());
         }
         // `100/m`: a lone unit means one of it.
-        let span =
-            if per.bytes().all(|b| b.is_ascii_alphabetic()) { format!("1{per}").parse() } else { per.parse() };
+        let span = if per.bytes().all(|b| b.is_ascii_alphabetic()) { format!("1{per}").parse() } else { per.parse() };
         let per: Duration = span.map_err(|source| RateError::Per { text: text.to_owned(), source })?;
         if per.is_zero() {
             return Err(RateError::Zero(text.to_owned()));
