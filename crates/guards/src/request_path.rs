@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use portcullis_core::metric::Registry;
-use portcullis_store::counters::Counters;
+use portcullis_store::counters::{Counters, KeyHasher};
 
 use crate::access_log::LogSink;
 use crate::breaker::Breakers;
@@ -23,6 +23,8 @@ pub struct Ground {
     pub metrics: Arc<Registry>,
     /// Where rate limits are counted.
     pub counters: Arc<dyn Counters>,
+    /// Hides who is counted. It outlives a reload, because under a new seed every client would start afresh.
+    pub keys: KeyHasher,
     /// Where access log lines go.
     pub log: Arc<dyn LogSink>,
     /// The breakers of all upstreams, kept by name.
