@@ -1,6 +1,9 @@
 //! Developer commands: `cargo xtask test|setup|gen|tidy|bench|instructions|new-guard`.
 //!
 //! One file a command in `commands/`-style modules; this file only parses and dispatches.
+mod bench;
+mod instructions;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -12,15 +15,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Says which commands exist (placeholder until the first one lands).
-    List,
+    /// Measures the gateway beside HAProxy and nginx: CPU per request, latency, memory.
+    Bench(bench::Arguments),
+    /// Counts user instructions and system calls per request, and holds them against a baseline.
+    Instructions(instructions::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::List => {
-            println!("no commands yet");
-            Ok(())
-        }
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Instructions(arguments) => instructions::run(&arguments),
     }
 }

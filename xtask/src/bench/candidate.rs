@@ -1,0 +1,266 @@
+//! A proxy under test: which program, which config, and its life from start to stop.
+//!
+//! `haproxy`, `haproxy-ring`, `portcullis@/path/to/other/binary`: the part before the first `-` or `@` names the
+//! program, the part before `@` the config file `bench/NAME-SCENARIO.*`. A variant is a config file, no code.
+//!
+//! Invariant: processes are ended by the pid that was started, and are gone when [`Running`] is dropped.
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use super::machine::{self, PROXY_CPU};
+use super::scenario::Scenario;
+
+/// How long a proxy may take to listen; generous, because it may run under valgrind.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a proxy may take to end after SIGTERM before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// The programs that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    Haproxy,
+    Nginx,
+    Portcullis,
+}
+
+/// One row of the tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// How it is called in tables.
+    pub(crate) label: String,
+    /// The program it runs.
+    pub(crate) program: Program,
+    /// The config files' common stem: `bench/STEM-SCENARIO.EXTENSION`.
+    stem: String,
+    /// Another binary than the default one.
+    binary: Option<PathBuf>,
+}
+
+impl Candidate {
+    /// Reads `NAME[@BINARY]`.
+    ///
+    /// # Errors
+    /// When the name does not begin with a known program.
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        let (stem, binary) = match text.split_once('@') {
+            Some((stem, binary)) => (stem, Some(PathBuf::from(binary))),
+            None => (text, None),
+        };
+        let program = match stem.split('-').next() {
+            Some("haproxy") => Program::Haproxy,
+            Some("nginx") => Program::Nginx,
+            Some("portcullis") => Program::Portcullis,
+            _ => bail!("candidate {text:?}: the name must begin with haproxy, nginx or portcullis"),
+        };
+        Ok(Self { label: text.to_owned(), program, stem: stem.to_owned(), binary })
+    }
+
+    /// The same candidate once more, for the A/A control.
+    pub(crate) fn again(&self) -> Self {
+        Self { label: format!("{} (again)", self.label), ..self.clone() }
+    }
+
+    /// The config file for a scenario.
+    pub(crate) fn config(&self, scenario: Scenario) -> anyhow::Result<PathBuf> {
+        let extension = match self.program {
+            Program::Haproxy => "cfg",
+            Program::Nginx => "conf",
+            Program::Portcullis => "yaml",
+        };
+        Ok(machine::root()?.join("bench").join(format!("{}-{}.{extension}", self.stem, scenario.name())))
+    }
+
+    /// Whether this is the workspace's own gateway, which has to be built first.
+    pub(crate) fn is_our_build(&self) -> bool {
+        self.program == Program::Portcullis && self.binary.is_none()
+    }
+
+    /// Whether the access log leaves by network, so that its lines cannot be counted.
+    pub(crate) fn logs_elsewhere(&self, scenario: Scenario) -> anyhow::Result<bool> {
+        let path = self.config(scenario)?;
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(text.contains("${BENCH_DRAIN}"))
+    }
+
+    fn command(&self, binary: PathBuf, config: &Path) -> Vec<PathBuf> {
+        let arguments: &[&str] = match self.program {
+            Program::Haproxy => &["-db", "-f"],
+            Program::Nginx => &["-c"],
+            Program::Portcullis => &["run", "--config"],
+        };
+        let mut command = vec![binary];
+        command.extend(arguments.iter().map(PathBuf::from));
+        command.push(config.to_owned());
+        command
+    }
+
+    fn binary(&self) -> anyhow::Result<PathBuf> {
+        match (&self.binary, self.program) {
+            (Some(binary), _) => binary.canonicalize().with_context(|| format!("looking for {}", binary.display())),
+            (None, Program::Haproxy) => machine::program("haproxy"),
+            (None, Program::Nginx) => machine::program("nginx"),
+            (None, Program::Portcullis) => machine::built("portcullis"),
+        }
+    }
+
+    /// Starts the proxy on the proxy's core, behind `prefix` (a tool such as valgrind, or nothing).
+    ///
+    /// # Errors
+    /// When the config is missing or refused, or the proxy does not listen in time; with its own words.
+    pub(crate) fn start(&self, scenario: Scenario, peers: Peers, prefix: &[&str]) -> anyhow::Result<Running> {
+        let template = self.config(scenario)?;
+        let folder = machine::Folder::new(&self.label)?;
+        let (listen, telemetry) = (free_address()?, free_address()?);
+        let log = folder.path().join("access.log");
+        let places = [
+            ("LISTEN", listen.to_string()),
+            ("UPSTREAM", peers.upstream.to_string()),
+            ("TELEMETRY", telemetry.to_string()),
+            ("DRAIN", peers.drain.to_string()),
+            ("DIR", folder.path().display().to_string()),
+            ("LOG", log.display().to_string()),
+        ];
+        let text = fs::read_to_string(&template).with_context(|| format!("reading {}", template.display()))?;
+        let text = render(&text, &places).with_context(|| format!("rendering {}", template.display()))?;
+        let config = folder.path().join(template.file_name().context("a config path without a file name")?);
+        fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
+
+        let errors = folder.path().join("errors.txt");
+        let output = File::options().create(true).append(true).open(&log)?;
+        let child = Command::new("taskset")
+            .args(["-c", PROXY_CPU])
+            .args(prefix)
+            .args(self.command(self.binary()?, &config))
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(File::create(&errors)?)
+            .spawn()
+            .with_context(|| format!("starting {} (is taskset installed?)", self.label))?;
+        let mut running = Running { child, listen, log, folder, pids: Vec::new() };
+        running
+            .wait_until_listening()
+            .with_context(|| format!("{} with {}: {}", self.label, template.display(), tail(&errors)))?;
+        Ok(running)
+    }
+}
+
+/// Who stands around a proxy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peers {
+    /// The upstream.
+    pub(crate) upstream: SocketAddr,
+    /// The far end of log rings.
+    pub(crate) drain: SocketAddr,
+}
+
+/// A proxy that listens.
+pub(crate) struct Running {
+    child: Child,
+    /// Where it takes requests.
+    pub(crate) listen: SocketAddr,
+    /// Its standard output, or the access log it writes itself.
+    pub(crate) log: PathBuf,
+    /// Its processes: the one started and its children.
+    pub(crate) pids: Vec<u32>,
+    folder: machine::Folder,
+}
+
+impl Running {
+    /// The process that was started.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A folder of its own, gone when this is dropped.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn wait_until_listening(&mut self) -> anyhow::Result<()> {
+        let limit = Instant::now() + START_LIMIT;
+        while TcpStream::connect(self.listen).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended at once ({status})");
+            }
+            if Instant::now() > limit {
+                bail!("it does not listen on {} after {START_LIMIT:?}", self.listen);
+            }
+            sleep(Duration::from_millis(50));
+        }
+        let pid = self.child.id();
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let children = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        self.pids = vec![pid];
+        self.pids.extend(children.split_ascii_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        Ok(())
+    }
+
+    /// Ends the process: SIGTERM, and SIGKILL when that does not help.
+    pub(crate) fn stop(&mut self) {
+        machine::terminate(&mut self.child, STOP_LIMIT);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A loopback address nobody listens on at the moment.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("looking for a free port")?;
+    Ok(listener.local_addr()?)
+}
+
+/// Replaces every `${BENCH_NAME}`.
+///
+/// # Errors
+/// When a place is left that has no value.
+fn render(text: &str, places: &[(&str, String)]) -> anyhow::Result<String> {
+    let mut text = text.to_owned();
+    for (name, value) in places {
+        text = text.replace(&format!("${{BENCH_{name}}}"), value);
+    }
+    if let Some(at) = text.find("${BENCH_") {
+        let line = text[at..].lines().next().unwrap_or_default();
+        bail!("no value for {line:?}");
+    }
+    Ok(text)
+}
+
+/// The last lines of what a proxy said.
+fn tail(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(8)..].join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Candidate, Program, render};
+
+    #[test]
+    fn names_give_program_config_and_binary() {
+        let ring = Candidate::parse("haproxy-ring").unwrap();
+        assert_eq!((ring.program, ring.stem.as_str()), (Program::Haproxy, "haproxy-ring"));
+        let old = Candidate::parse("portcullis@/tmp/old-build").unwrap();
+        assert_eq!((old.program, old.stem.as_str()), (Program::Portcullis, "portcullis"));
+        assert_eq!(old.binary.as_deref(), Some(std::path::Path::new("/tmp/old-build")));
+        assert!(Candidate::parse("apache").is_err());
+    }
+
+    #[test]
+    fn a_place_without_a_value_is_an_error() {
+        let places = [("LISTEN", "127.0.0.1:1".to_owned())];
+        assert_eq!(render("bind ${BENCH_LISTEN}", &places).unwrap(), "bind 127.0.0.1:1");
+        assert!(render("server ${BENCH_UPSTREAM}", &places).is_err());
+    }
+}
