@@ -1,0 +1,87 @@
+//! What no single key can know: names that must exist, sums that must fit, and what each preset refuses.
+//!
+//! Invariant: every finding names the key that must change and what it should be.
+
+use std::time::Duration;
+
+use portcullis_guards::config::Mistake;
+
+use super::{Config, Preset};
+
+impl Config {
+    /// Every mistake that concerns more than one guard.
+    #[must_use]
+    pub fn check(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut wrong = |path: &str, message: String| mistakes.push(Mistake::new(path, message));
+        if self.version != 1 {
+            wrong("version", format!("this binary reads version 1, not {}", self.version));
+        }
+        if self.upstreams.is_empty() {
+            wrong("upstreams", "at least one upstream is needed, for example `app: { url: http://127.0.0.1:3000 }`".to_owned());
+        }
+        if self.listen.is_empty() {
+            wrong("listen", "at least one address is needed".to_owned());
+        }
+        for (index, listen) in self.listen.iter().enumerate() {
+            if self.listen[..index].contains(listen) {
+                wrong(&format!("listen[{index}].address"), format!("{} is listed twice", listen.address));
+            }
+            if listen.address == self.telemetry.address && listen.address.port() != 0 {
+                wrong("telemetry.address", format!("{} is a data listener", listen.address));
+            }
+        }
+        let idle = *self.connections.idle;
+        if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&idle) {
+            wrong("connections.idle", "must be between 1s and 1h".to_owned());
+        }
+        if self.shutdown.total < self.shutdown.drain_delay {
+            wrong("shutdown.total", "must be at least shutdown.drain_delay".to_owned());
+        }
+        if !(64 * 1024..=16 << 30).contains(&self.counters.memory.bytes()) {
+            wrong("counters.memory", "must be between 64KiB and 16GiB".to_owned());
+        }
+        let prefix = &self.telemetry.prefix;
+        let is_name = prefix.starts_with(|first: char| first.is_ascii_alphabetic())
+            && prefix.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        if !is_name {
+            wrong("telemetry.prefix", format!("`{prefix}` must be letters, digits and underscores and start with a letter"));
+        }
+        for (name, upstream) in &self.upstreams {
+            if upstream.timeout.connect.is_some_and(|time| time.is_zero()) {
+                wrong(&format!("upstreams.{name}.timeout.connect"), "must be more than 0".to_owned());
+            }
+            if upstream.timeout.first_byte.is_some_and(|time| time.is_zero()) {
+                wrong(&format!("upstreams.{name}.timeout.first_byte"), "must be more than 0".to_owned());
+            }
+        }
+        if self.preset == Preset::Production {
+            self.check_production(&mut mistakes);
+        }
+        mistakes
+    }
+
+    /// Settings that are fine on a desk and not before the internet.
+    fn check_production(&self, mistakes: &mut Vec<Mistake>) {
+        let mut weak = |path: &str, why: &str| {
+            mistakes.push(Mistake::new(path, format!("{why}; the production preset refuses this (preset: development takes it)")));
+        };
+        if !self.telemetry.address.ip().is_loopback() && self.telemetry.address.ip().is_unspecified() {
+            weak("telemetry.address", "metrics and health would be open to every network");
+        }
+        if self.path.trusted_proxies.iter().any(|network| network.prefix() == 0) {
+            weak("trusted_proxies", "trusting every address lets every client choose its own address");
+        }
+        if self.path.rate_limit.as_ref().is_some_and(Vec::is_empty) {
+            weak("rate_limit", "no rate limit at all");
+        }
+        if self.path.security_headers.enabled == Some(false) {
+            weak("security_headers.enabled", "no security headers at all");
+        }
+        for (name, upstream) in &self.upstreams {
+            if !upstream.circuit_breaker.enabled {
+                weak(&format!("upstreams.{name}.circuit_breaker.enabled"), "no circuit breaker");
+            }
+        }
+    }
+}

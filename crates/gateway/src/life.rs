@@ -1,0 +1,189 @@
+//! What all cores share, and the stages of the process: starting, serving, draining, closing, stopped.
+//!
+//! The [`Gate`] holds the running config and swaps it on reload. Cores read it through their own cached copy, so a reload
+//! costs a request nothing.
+//!
+//! Invariant: stages only move forward; a config that does not compile changes nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use portcullis_core::metric::{Declaration, Gauge, Kind};
+use portcullis_guards::config::Mistake;
+use portcullis_guards::request_path::Ground;
+use tokio::sync::watch;
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::running::Running;
+use crate::telemetry::log::Log;
+
+/// Whether the last reload was taken.
+pub static LAST_RELOAD_SUCCESS: Declaration = Declaration {
+    name: "config_last_reload_success",
+    kind: Kind::Gauge,
+    help: "1 when the last attempt to load the config succeeded, 0 when the old one was kept",
+    labels: &[],
+};
+
+/// Where the process stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stage {
+    /// Listeners are not open yet.
+    Starting,
+    /// Normal work.
+    Serving,
+    /// Says that it is not ready, still accepts, asks clients to leave.
+    Draining,
+    /// Accepts nothing new, finishes what is in flight.
+    Closing,
+    /// Done.
+    Stopped,
+}
+
+impl Stage {
+    /// Whether answers carry `Connection: close`.
+    #[must_use]
+    pub fn tells_clients_to_leave(self) -> bool {
+        self >= Stage::Draining
+    }
+
+    /// Whether connections without a request are closed.
+    #[must_use]
+    pub fn closes_idle_connections(self) -> bool {
+        self >= Stage::Closing
+    }
+
+    /// The word for health pages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Starting => "starting",
+            Stage::Serving => "serving",
+            Stage::Draining => "draining",
+            Stage::Closing => "closing",
+            Stage::Stopped => "stopped",
+        }
+    }
+}
+
+/// What all cores share.
+pub struct Gate {
+    /// The clock.
+    pub clock: Arc<SystemClock>,
+    /// The log.
+    pub log: Arc<Log>,
+    /// What guards stand on; outlives every reload.
+    pub ground: Ground,
+    running: ArcSwap<Running>,
+    generation: AtomicU64,
+    stage: watch::Sender<Stage>,
+    /// The same stage, for reading on the way of a request without a lock.
+    stage_now: AtomicU8,
+    last_reload: Gauge,
+}
+
+impl Gate {
+    /// A gate that is about to serve `running`.
+    #[must_use]
+    pub fn new(clock: Arc<SystemClock>, log: Arc<Log>, ground: Ground, running: Running) -> Gate {
+        let last_reload = ground.metrics.gauge(&LAST_RELOAD_SUCCESS, &[]);
+        last_reload.set(1);
+        Gate {
+            clock,
+            log,
+            ground,
+            running: ArcSwap::from_pointee(running),
+            generation: AtomicU64::new(1),
+            stage: watch::Sender::new(Stage::Starting),
+            stage_now: AtomicU8::new(Stage::Starting as u8),
+            last_reload,
+        }
+    }
+
+    /// The config that runs.
+    #[must_use]
+    pub fn running(&self) -> Arc<Running> {
+        self.running.load_full()
+    }
+
+    /// Grows with each reload that was taken.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Compiles `config` and swaps it in. Connections, counters and breakers that it did not change go on as they are.
+    ///
+    /// # Errors
+    /// Every mistake; then the old config goes on.
+    pub fn reload(&self, config: Config) -> Result<(), Vec<Mistake>> {
+        let old = self.running();
+        let fixed = old.config.what_needs_restart(&config);
+        let result = if fixed.is_empty() {
+            Running::compile(config, &self.ground, Some(&old))
+        } else {
+            Err(fixed.into_iter().map(|key| Mistake::new(key, "a change here needs a restart")).collect())
+        };
+        match result {
+            Ok(running) => {
+                self.running.store(Arc::new(running));
+                self.generation.fetch_add(1, Ordering::Release);
+                self.last_reload.set(1);
+                Ok(())
+            }
+            Err(mistakes) => {
+                self.reload_failed();
+                Err(mistakes)
+            }
+        }
+    }
+
+    /// Notes that a config could not even be read.
+    pub fn reload_failed(&self) {
+        self.last_reload.set(0);
+    }
+
+    /// Where the process stands.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self.stage_now.load(Ordering::Relaxed) {
+            0 => Stage::Starting,
+            1 => Stage::Serving,
+            2 => Stage::Draining,
+            3 => Stage::Closing,
+            _ => Stage::Stopped,
+        }
+    }
+
+    /// Moves on; a stage that is already behind changes nothing.
+    pub fn advance(&self, to: Stage) {
+        self.stage.send_if_modified(|stage| {
+            let moves = to > *stage;
+            if moves {
+                *stage = to;
+                self.stage_now.store(to as u8, Ordering::Relaxed);
+            }
+            moves
+        });
+    }
+
+    /// For waiting until a stage is reached.
+    #[must_use]
+    pub fn stages(&self) -> Stages {
+        Stages(self.stage.subscribe())
+    }
+}
+
+/// Waits for stages.
+pub struct Stages(watch::Receiver<Stage>);
+
+impl Stages {
+    /// Returns once `stage` or a later one is reached.
+    pub async fn reaches(&mut self, stage: Stage) {
+        // The sender lives as long as the gate, which outlives every waiter; if it were gone, that is the end as well.
+        let _ = self.0.wait_for(|now| *now >= stage).await;
+    }
+}

@@ -1,0 +1,123 @@
+//! The response body on its way to the client, and the end of the visit that owns it.
+//!
+//! Streams the upstream's frames without holding them, counts bytes, drops trailers, gives the upstream's connection back
+//! when the body was read whole, and closes it when not.
+//!
+//! Invariant: a body that ends early ends with an error, so that the client's connection is cut and never looks complete.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use portcullis_guards::guard::End;
+
+use crate::visit::{Stream, Visit};
+
+/// A response body with its visit.
+pub struct Answer {
+    stream: Stream,
+    visit: Box<Visit>,
+}
+
+/// The body ended early; the visit has noted why.
+#[derive(Debug, thiserror::Error)]
+#[error("the response body ended early: {0:?}")]
+pub struct Cut(End);
+
+impl Answer {
+    /// The body of `visit`'s response.
+    #[must_use]
+    pub fn new(visit: Box<Visit>, stream: Stream) -> Answer {
+        let mut answer = Answer { stream, visit };
+        // hyper asks nothing of a body that is over before it began.
+        if answer.is_end_stream() {
+            answer.complete();
+        }
+        answer
+    }
+
+    fn complete(&mut self) {
+        if self.visit.end == End::ClientGone {
+            self.visit.end = End::Complete;
+        }
+        if let Stream::Upstream(_, lease) = &mut self.stream {
+            // An answer that came before the whole request was read leaves a connection that cannot be used again.
+            if let Some(lease) = lease.take().filter(|_| self.visit.upload.is_done.get()) {
+                lease.give_back(self.visit.connection.core.sweep.coarse_now_nanos());
+            }
+        }
+    }
+
+    fn cut(&mut self, end: End) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.visit.end = end;
+        Poll::Ready(Some(Err(Cut(end))))
+    }
+
+    fn poll_upstream(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let Stream::Upstream(incoming, _) = &mut self.stream else { return Poll::Ready(None) };
+        match Pin::new(&mut *incoming).poll_frame(context) {
+            Poll::Pending if self.visit.connection.watch.has_passed() => self.cut(End::DeadlinePassed),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => {
+                    self.visit.bytes_out += data.len() as u64;
+                    if incoming.is_end_stream() {
+                        self.complete();
+                    }
+                    Poll::Ready(Some(Ok(Frame::data(data))))
+                }
+                Err(_trailers) => {
+                    self.complete();
+                    Poll::Ready(None)
+                }
+            },
+            Poll::Ready(Some(Err(_))) => self.cut(End::UpstreamCut),
+            Poll::Ready(None) => {
+                self.complete();
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let this = self.get_mut();
+        match &mut this.stream {
+            Stream::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.visit.bytes_out += bytes.len() as u64;
+                this.complete();
+                if bytes.is_empty() { Poll::Ready(None) } else { Poll::Ready(Some(Ok(Frame::data(bytes)))) }
+            }
+            Stream::Upstream(..) => this.poll_upstream(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.stream {
+            Stream::Bytes(bytes) => bytes.is_empty(),
+            Stream::Upstream(incoming, _) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.stream {
+            Stream::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Stream::Upstream(incoming, _) => incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // A visit whose deadline passed while the client did not read is cut by the connection's driver.
+        if self.visit.end == End::ClientGone && self.visit.connection.watch.has_passed() {
+            self.visit.end = End::DeadlinePassed;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The end of the path: asks the upstream, again where that is safe, and hands its answer up.
+//!
+//! `upstream` is what is known of one, `pool` its connections on this core, `attempt` one try, `retry` the rule for
+//! another one, `fields` the header hygiene, `request_body` and `answer` the two streams.
+//!
+//! Invariant: every attempt is admitted by the breaker first and reports exactly one verdict to it; a connection that
+//! gave a doubtful answer is never used again.
+
+pub mod answer;
+mod attempt;
+pub mod fields;
+pub mod pool;
+mod request_body;
+pub mod retry;
+pub mod upstream;
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use portcullis_core::clock::Clock;
+use portcullis_core::refusal::{Code, Refusal};
+use portcullis_guards::breaker::{OwnedPermit, Verdict};
+use portcullis_guards::guard::ResponseHead;
+use portcullis_guards::trail::Rule;
+
+use self::attempt::{Failed, Outgoing};
+use self::upstream::Upstream;
+use crate::visit::{Stream, Visit};
+
+/// Asks the upstream of the visit's route and returns its answer, cleaned of what concerns only its connection.
+///
+/// # Errors
+/// The refusal that tells the client what went wrong.
+pub async fn forward(visit: &mut Visit, body: Incoming) -> Result<(ResponseHead, Stream), Refusal> {
+    let Some(upstream) = visit.running.upstream_of(&visit.exchange) else {
+        // Config refuses a route without upstream; a defect here must not look like the client's.
+        return Err(Refusal::internal());
+    };
+    let upstream = Arc::clone(upstream);
+    visit.exchange.by_rule(Rule::Named(Arc::clone(&upstream.name)));
+    upstream.retry.budget.deposit();
+    if let (Some(total), Some(bounds)) = (upstream.total, &mut visit.exchange.bounds) {
+        bounds.deadline_nanos = bounds.deadline_nanos.min(visit.exchange.now.after(total));
+    }
+    let mut outgoing = Outgoing::new(visit, &upstream, body);
+    let mut permit = visit.exchange.permit.take();
+    loop {
+        visit.attempts += 1;
+        let started = visit.connection.core.gate.clock.now().monotonic_nanos;
+        let result = attempt::ask(visit, &upstream, &mut outgoing).await;
+        let now = visit.connection.core.gate.clock.now().monotonic_nanos;
+        let took = now.saturating_sub(started);
+        visit.upstream_nanos = visit.upstream_nanos.saturating_add(took);
+        let failed = match result {
+            Ok((head, stream)) => {
+                if let Some(permit) = permit.take() {
+                    permit.report(now, Verdict::of_status(head.status.as_u16()));
+                }
+                return Ok((head, stream));
+            }
+            Err(failed) => failed,
+        };
+        report_failure(permit.take(), &failed, now);
+        permit = match again(visit, &upstream, &mut outgoing, &failed).await {
+            Ok(permit) => permit,
+            Err(refusal) => return Err(refusal),
+        };
+    }
+}
+
+fn report_failure(permit: Option<OwnedPermit>, failed: &Failed, now: u64) {
+    match (permit, failed.fault) {
+        (Some(permit), Some(fault)) => permit.report(now, Verdict::of_fault(fault)),
+        // No room for another connection says nothing about the upstream.
+        (Some(permit), None) => permit.neutral(),
+        (None, _) => {}
+    }
+}
+
+/// Waits for the next attempt if there may be one; the refusal of the last attempt otherwise.
+async fn again(
+    visit: &mut Visit,
+    upstream: &Upstream,
+    outgoing: &mut Outgoing,
+    failed: &Failed,
+) -> Result<Option<OwnedPermit>, Refusal> {
+    let last_word = failed.refusal();
+    if !outgoing.may_repeat(failed) || visit.attempts >= upstream.retry.attempts {
+        return Err(last_word);
+    }
+    let wait = upstream.retry.backoff(visit.attempts, fastrand::f64());
+    let now = visit.connection.core.gate.clock.now();
+    let ends = visit.exchange.bounds.map_or(u64::MAX, |bounds| bounds.deadline_nanos);
+    if now.after(wait) >= ends || !upstream.retry.budget.withdraw() {
+        return Err(last_word);
+    }
+    tokio::time::sleep(wait).await;
+    let Some(breaker) = visit.exchange.breaker.clone() else { return Ok(None) };
+    let now = visit.connection.core.gate.clock.now().monotonic_nanos;
+    // The client hears why the upstream failed, not that the breaker opened meanwhile.
+    breaker.admit_owned(now).map(Some).map_err(|_| last_word)
+}
+
+/// 503: the upstream has as many connections as it may have.
+fn overloaded() -> Refusal {
+    Refusal::new(Code::Overloaded)
+}

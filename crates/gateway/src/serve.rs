@@ -1,0 +1,316 @@
+//! The process: opens listeners, starts the cores, and stays until a signal ends it.
+//!
+//! The calling thread runs telemetry, signals, the wall clock and the config watch; it serves no requests. Signals: TERM
+//! drains, INT stops without the drain delay, a second one forces, HUP reloads.
+//!
+//! Invariant: nothing is served before every listener is bound, and the process ends within `shutdown.total`.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_core::clock::Clock;
+use portcullis_core::metric::Registry;
+use portcullis_guards::breaker::Breakers;
+use portcullis_guards::config::Mistake;
+use portcullis_guards::request_path::Ground;
+use portcullis_store::counters::KeyHasher;
+use portcullis_store::memory::counters::MemoryCounters;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::life::{Gate, Stage};
+use crate::listen;
+use crate::running::Running;
+use crate::telemetry;
+use crate::telemetry::log::Log;
+
+/// Housekeeping that needs no better timing: wall clock, breaker gauges, config watch.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How the process ended; the exit codes are those of CONVENTIONS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything was finished: 0.
+    Done,
+    /// A second signal forced it: 2.
+    Forced,
+    /// Time ran out with work in flight: 3.
+    Unfinished,
+}
+
+/// Where a newer config comes from.
+pub trait ConfigSource: Send {
+    /// Reads it again.
+    ///
+    /// # Errors
+    /// What is wrong with it, one text a mistake, fit for the log.
+    fn read(&mut self) -> Result<Config, Vec<String>>;
+    /// Whether it differs from what was last read. Called once a second.
+    fn has_changed(&mut self) -> bool;
+    /// Tells a mistake found after reading, with its place in the source.
+    fn describe(&self, mistake: &Mistake) -> String;
+}
+
+/// Why the process did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The config cannot be run.
+    #[error("the config has {} mistake(s)", .0.len())]
+    Config(Vec<Mistake>),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The operating system refused a thread, a signal handler or a runtime.
+    #[error("cannot start")]
+    System(#[from] io::Error),
+}
+
+/// The addresses that were bound; differs from the config where it says port 0.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// Where clients connect.
+    pub data: Vec<SocketAddr>,
+    /// Where telemetry is served.
+    pub telemetry: SocketAddr,
+}
+
+/// What a process is started with.
+pub struct Start {
+    /// The first config.
+    pub config: Config,
+    /// Where newer ones come from, if anywhere.
+    pub source: Option<Box<dyn ConfigSource>>,
+    /// Where the log goes.
+    pub log: Box<dyn io::Write + Send>,
+    /// Called once everything is bound and served.
+    pub on_ready: Box<dyn FnOnce(&Bound) + Send>,
+}
+
+/// Makes what guards stand on.
+///
+/// # Errors
+/// When there is no memory for the counters or no randomness for their keys.
+pub fn ground(config: &Config, log: Arc<Log>) -> io::Result<Ground> {
+    let metrics = Arc::new(Registry::new(&config.telemetry.prefix));
+    let memory = config.counters.memory.as_usize();
+    Ok(Ground {
+        counters: Arc::new(MemoryCounters::new(memory).map_err(io::Error::other)?),
+        keys: KeyHasher::random().map_err(io::Error::other)?,
+        breakers: Arc::new(Breakers::new(Arc::clone(&metrics))),
+        metrics,
+        log,
+    })
+}
+
+/// Serves until a signal ends it. Blocks.
+///
+/// # Errors
+/// [`StartError`] when it could not start; nothing was served then.
+pub fn serve(start: Start) -> Result<Exit, StartError> {
+    let Start { config, source, log, on_ready } = start;
+    let clock = Arc::new(SystemClock::start());
+    let log = Log::start(Arc::clone(&clock), config.log.format, log)?;
+    let ground = ground(&config, Arc::clone(&log))?;
+    telemetry::declare(&ground.metrics);
+    let workers = match config.workers {
+        Some(workers) => workers,
+        None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    };
+    let running = Running::compile(config, &ground, None).map_err(StartError::Config)?;
+    let listeners = Listeners::bind(&running.config, workers)?;
+    let bound = listeners.bound.clone();
+    let gate = Arc::new(Gate::new(clock, Arc::clone(&log), ground, running));
+    let (ended, cores) = mpsc::channel(workers);
+    for (index, data) in listeners.per_core.into_iter().enumerate() {
+        let (gate, ended) = (Arc::clone(&gate), ended.clone());
+        std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
+            let result = listen::run_core(gate, data);
+            // The receiver is gone only when the process already ends.
+            let _ = ended.blocking_send(result);
+        })?;
+    }
+    drop(ended);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    let exit = local.block_on(&runtime, async {
+        tokio::task::spawn_local(telemetry::serve(Arc::clone(&gate), listeners.telemetry));
+        let signals = Signals::listen()?;
+        gate.advance(Stage::Serving);
+        log.event("info", "started", &[
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("listen", &join(&bound.data)),
+            ("telemetry", &bound.telemetry.to_string()),
+            ("workers", &workers.to_string()),
+        ]);
+        on_ready(&bound);
+        stay(&gate, cores, signals, source).await
+    })?;
+    log.event("info", "stopped", &[("exit", match exit {
+        Exit::Done => "done",
+        Exit::Forced => "forced",
+        Exit::Unfinished => "unfinished",
+    })]);
+    log.stop();
+    Ok(exit)
+}
+
+fn join(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+struct Listeners {
+    per_core: Vec<Vec<StdListener>>,
+    telemetry: StdListener,
+    bound: Bound,
+}
+
+impl Listeners {
+    fn bind(config: &Config, workers: usize) -> Result<Listeners, StartError> {
+        let mut data = Vec::new();
+        let mut per_core: Vec<Vec<StdListener>> = (0..workers).map(|_| Vec::new()).collect();
+        for listen in &config.listen {
+            let mut address = listen.address;
+            let fail = |source| StartError::Listen { address: listen.address, source };
+            // Sharing a port is for our own cores; somebody else's listener there is a mistake to be told.
+            drop(StdListener::bind(address).map_err(fail)?);
+            for listeners in &mut per_core {
+                let listener = listen::bind(address).map_err(fail)?;
+                // Port 0 means any: the other cores must take the one the first was given.
+                address = listener.local_addr().map_err(fail)?;
+                listeners.push(listener);
+            }
+            data.push(address);
+        }
+        let address = config.telemetry.address;
+        let fail = |source| StartError::Listen { address, source };
+        let telemetry = StdListener::bind(address).map_err(fail)?;
+        telemetry.set_nonblocking(true).map_err(fail)?;
+        let bound = Bound { data, telemetry: telemetry.local_addr().map_err(fail)? };
+        Ok(Listeners { per_core, telemetry, bound })
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Leave { is_hurried: false },
+            _ = self.interrupt.recv() => Told::Leave { is_hurried: true },
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+
+    /// Waits for one that ends the process.
+    async fn ends(&mut self) {
+        while matches!(self.next().await, Told::Reload) {}
+    }
+}
+
+/// What a signal asks for.
+enum Told {
+    /// End; hurried when a person at a terminal asks.
+    Leave { is_hurried: bool },
+    /// Read the config again.
+    Reload,
+}
+
+type Cores = mpsc::Receiver<io::Result<()>>;
+
+async fn stay(
+    gate: &Arc<Gate>,
+    mut cores: Cores,
+    mut signals: Signals,
+    mut source: Option<Box<dyn ConfigSource>>,
+) -> io::Result<Exit> {
+    let mut ticks = tokio::time::interval(TICK);
+    let is_hurried = loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Leave { is_hurried } => break is_hurried,
+                Told::Reload => reload(gate, source.as_deref_mut(), "signal"),
+            },
+            _ = ticks.tick() => {
+                gate.clock.resynchronise();
+                gate.ground.breakers.refresh(gate.clock.now().monotonic_nanos);
+                if source.as_deref_mut().is_some_and(ConfigSource::has_changed) {
+                    reload(gate, source.as_deref_mut(), "file");
+                }
+            }
+            ended = cores.recv() => {
+                // A core only ends by itself when its runtime failed: better to stop than to serve with half the cores.
+                let error = ended.and_then(Result::err).unwrap_or_else(|| io::Error::other("a core stopped"));
+                gate.log.event("error", "core_failed", &[("error", &error.to_string())]);
+                return Err(error);
+            }
+        }
+    };
+    Ok(leave(gate, cores, &mut signals, is_hurried).await)
+}
+
+/// Drains and closes. The first of: everything done, time is up, another signal.
+async fn leave(gate: &Arc<Gate>, mut cores: Cores, signals: &mut Signals, is_hurried: bool) -> Exit {
+    let shutdown = gate.running().config.shutdown.clone();
+    let drain_delay = if is_hurried { Duration::ZERO } else { *shutdown.drain_delay };
+    gate.advance(Stage::Draining);
+    gate.log.event("info", "draining", &[("drain_delay_ms", &drain_delay.as_millis().to_string())]);
+    let work = async {
+        tokio::time::sleep(drain_delay).await;
+        gate.advance(Stage::Closing);
+        while cores.recv().await.is_some() {}
+    };
+    let exit = tokio::select! {
+        () = work => Exit::Done,
+        () = tokio::time::sleep(*shutdown.total) => Exit::Unfinished,
+        () = signals.ends() => Exit::Forced,
+    };
+    gate.advance(Stage::Stopped);
+    exit
+}
+
+fn reload(gate: &Gate, source: Option<&mut (dyn ConfigSource + 'static)>, why: &str) {
+    let Some(source) = source else {
+        gate.log.event("warn", "reload_skipped", &[("reason", "the process was started without a config file")]);
+        return;
+    };
+    let mistakes = match source.read() {
+        Ok(config) => match gate.reload(config) {
+            Ok(()) => {
+                let generation = gate.generation().to_string();
+                gate.log.event("info", "reloaded", &[("trigger", why), ("generation", &generation)]);
+                return;
+            }
+            Err(mistakes) => mistakes.iter().map(|mistake| source.describe(mistake)).collect(),
+        },
+        Err(mistakes) => {
+            gate.reload_failed();
+            mistakes
+        }
+    };
+    for mistake in &mistakes {
+        gate.log.event("error", "reload_refused", &[("trigger", why), ("mistake", mistake)]);
+    }
+}

@@ -1,0 +1,101 @@
+//! Telemetry: metrics and health on a listener of their own, read-only, from a thread that serves no requests.
+//!
+//! `pages` decides what each page says, `log` is the process's log. The server is plain hyper with small bounds: it is for
+//! scrapers and probes on a private network.
+//!
+//! Invariant: nothing here changes anything, and no page waits for a dependency.
+
+pub mod log;
+pub mod pages;
+
+use std::convert::Infallible;
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use portcullis_core::metric::{Declaration, Kind, Label, Registry, Values};
+
+use crate::life::{Gate, LAST_RELOAD_SUCCESS};
+
+/// Connections at once; more wait in the kernel's queue.
+const MOST_CONNECTIONS: usize = 64;
+/// How long one connection may last: a scraper that stays longer reconnects.
+const LONGEST_CONNECTION: Duration = Duration::from_secs(300);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which build runs; always 1.
+pub static BUILD_INFO: Declaration = Declaration {
+    name: "build_info",
+    kind: Kind::Gauge,
+    help: "The build that runs; the value is always 1",
+    labels: &[Label { name: "version", values: Values::Configured("the version") }],
+};
+
+/// What the gateway counts beside its guards.
+pub const ALL: &[&Declaration] = &[&BUILD_INFO, &LAST_RELOAD_SUCCESS];
+
+/// Makes the series that stand from the start.
+pub fn declare(metrics: &Registry) {
+    metrics.gauge(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")]).set(1);
+}
+
+/// Serves until the task is dropped.
+pub async fn serve(gate: Arc<Gate>, listener: StdListener) -> std::io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        let Ok((socket, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let gate = Arc::clone(&gate);
+        tokio::task::spawn_local(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let page = pages::page(&gate, request.method(), request.uri().path());
+                async move { Ok::<Response<Full>, Infallible>(page.map(Full)) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .max_header_size(8 * 1024)
+                .serve_connection(TokioIo::new(socket), service);
+            // A scraper that hangs up or is too slow is its own problem.
+            let _ = tokio::time::timeout(LONGEST_CONNECTION, connection).await;
+            drop(place);
+        });
+    }
+}
+
+/// A body that is there at once.
+pub struct Full(Bytes);
+
+impl http_body::Body for Full {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        let bytes = std::mem::take(&mut self.0);
+        std::task::Poll::Ready((!bytes.is_empty()).then(|| Ok(http_body::Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.0.len() as u64)
+    }
+}
