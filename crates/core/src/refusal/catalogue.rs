@@ -62,8 +62,8 @@ catalogue! {
     HeaderTimeout = 2101 "ERR_HEADER_TIMEOUT" 408 Low Info "listen" "The request head did not arrive in time.";
     BodyTimeout = 2102 "ERR_BODY_TIMEOUT" 408 Low Info "proxy" "The request body did not arrive in time.";
     BodyTooLarge = 2201 "ERR_BODY_TOO_LARGE" 413 Low Info "limits" "The request body is too large.";
-    UriTooLong = 2202 "ERR_URI_TOO_LONG" 414 Low Info "listen" "The request target is too long.";
-    HeadersTooLarge = 2203 "ERR_HEADERS_TOO_LARGE" 431 Low Info "listen" "The request headers are too large.";
+    UriTooLong = 2202 "ERR_URI_TOO_LONG" 414 Low Info "limits" "The request target is too long.";
+    HeadersTooLarge = 2203 "ERR_HEADERS_TOO_LARGE" 431 Low Info "limits" "The request headers are too large.";
     TooManyHeaders = 2204 "ERR_TOO_MANY_HEADERS" 431 Low Info "limits" "The request has too many headers.";
     UnsupportedMediaType = 2301 "ERR_UNSUPPORTED_MEDIA_TYPE" 415 Low Info "limits" "This content type is not accepted here.";
     ExpectationFailed = 2302 "ERR_EXPECTATION_FAILED" 417 Low Info "limits" "The expectation cannot be met.";
