@@ -1,0 +1,3 @@
+//! Records kept in this process: fast, bounded, gone when it ends.
+
+pub mod counters;

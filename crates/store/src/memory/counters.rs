@@ -1,0 +1,149 @@
+//! Counters in a fixed number of bytes, safe against floods of new keys.
+//!
+//! A hash table of sets of eight slots; a key lives in one set, or nowhere. Once allocated it never grows; pages that
+//! no key has touched cost nothing. When a newcomer finds its set full, it takes the place of
+//! 1. a bucket that is full again or a window that is over (nothing is forgotten), or else
+//! 2. the key that has used the smallest share of its quota, if that share is at most half, or else
+//! 3. nobody's: it is counted in an overflow bucket shared by the newcomers of its policy in sixteen neighbouring sets,
+//!    which admits 1024 times the quota, eight times what the 128 slots of those sets could.
+//!
+//! So, while others flood: a key that has used more than half of its quota is never forgotten, and an exhausted one
+//! waits; a key that is forgotten gains at most half a quota; a newcomer is refused only when its policy has spent both
+//! half of all eight quotas in its set and 1024 quotas of overflow, and memory stays what it was.
+//! The price: while a set is saturated, one newcomer may pass its own quota, up to that of the overflow bucket.
+//! [`MemoryCounters::pressure`] tells when the table is too small for its traffic.
+//!
+//! Invariant: two slots never hold the same key, so threads that meet on a new key share one quota.
+
+#[cfg(test)]
+mod interleavings;
+mod set;
+mod table;
+
+use crate::counters::{CompiledQuota, Counters, Key, Nanos, Outcome};
+use set::Full;
+use table::Table;
+
+/// Sets that share their overflow buckets.
+const SETS_PER_GROUP: usize = 16;
+
+/// How much more than one key's quota an overflow bucket admits: eight times the slots of its group.
+pub const OVERFLOW_TIMES: u64 = 8 * (SETS_PER_GROUP * table::SLOTS) as u64;
+
+/// The smallest table, in bytes.
+pub const BYTES_MIN: usize = 64 * 1024;
+
+/// Why no table could be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// Fewer bytes than [`BYTES_MIN`].
+    #[error("a table of counters needs at least {BYTES_MIN} bytes, not {bytes}")]
+    TooSmall {
+        /// The bytes asked for.
+        bytes: usize,
+    },
+    /// The allocator has no such block.
+    #[error("reserving {bytes} bytes for a table of counters failed")]
+    OutOfMemory {
+        /// The bytes of the block that was refused.
+        bytes: usize,
+    },
+}
+
+/// How often the table had to fall back, since it was made. All zero in a table that is large enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// Keys forgotten although they had used something, at most half of their quota.
+    pub forgotten: u64,
+    /// Requests counted in a shared overflow bucket.
+    pub overflowed: u64,
+    /// Requests refused because even the overflow buckets of their group were all more than half used.
+    pub turned_away: u64,
+}
+
+/// The counters of one process.
+#[derive(Debug)]
+pub struct MemoryCounters {
+    slots: Table,
+    overflow: Table,
+}
+
+impl MemoryCounters {
+    /// A table that takes at most `bytes`, and all but a few kilobytes of them once every page is touched. Every 1 MiB
+    /// has room for about 61,000 keys.
+    ///
+    /// # Errors
+    /// See [`TableError`].
+    pub fn new(bytes: usize) -> Result<Self, TableError> {
+        if bytes < BYTES_MIN {
+            return Err(TableError::TooSmall { bytes });
+        }
+        let group = (SETS_PER_GROUP + 1) * table::SET_BYTES;
+        let groups = (bytes - 2 * table::OVERHEAD_BYTES) / group;
+        Ok(Self { slots: Table::new(groups * SETS_PER_GROUP)?, overflow: Table::new(groups)? })
+    }
+
+    /// Bytes reserved, at most what was asked for; constant.
+    pub fn bytes(&self) -> usize {
+        self.slots.bytes() + self.overflow.bytes()
+    }
+
+    /// Keys the table has room for, overflow buckets not counted; constant.
+    pub fn keys_max(&self) -> usize {
+        self.slots.sets() * table::SLOTS
+    }
+
+    /// How often the table had to fall back so far. Walks the locks; for a scrape, not for every request.
+    pub fn pressure(&self) -> Pressure {
+        let (slots, overflow) = (self.slots.tally(), self.overflow.tally());
+        Pressure { forgotten: slots.forgotten, overflowed: slots.full, turned_away: overflow.full }
+    }
+
+    /// Where the overflow bucket of a key lies: the set of its group, and a tag that says only the policy.
+    fn overflow_of(&self, key: Key) -> (usize, u64) {
+        (self.slots.place(key.hash()) / SETS_PER_GROUP, u64::from(key.policy()))
+    }
+}
+
+impl Counters for MemoryCounters {
+    #[inline]
+    fn take(&self, key: Key, quota: &CompiledQuota, cost: u64, now: Nanos) -> Outcome {
+        if cost == 0 {
+            return self.peek(key, quota, cost, now);
+        }
+        match self.slots.take(self.slots.place(key.hash()), key.hash(), quota, cost, now) {
+            Ok(outcome) => outcome,
+            Err(Full { .. }) => {
+                let (place, tag) = self.overflow_of(key);
+                let wide = quota.widened(OVERFLOW_TIMES);
+                narrowed(quota, cost, self.overflow.take(place, tag, &wide, cost, now))
+            }
+        }
+    }
+
+    fn peek(&self, key: Key, quota: &CompiledQuota, cost: u64, now: Nanos) -> Outcome {
+        match self.slots.peek(self.slots.place(key.hash()), key.hash(), quota, cost, now) {
+            Ok(outcome) => outcome,
+            Err(Full { .. }) => {
+                let (place, tag) = self.overflow_of(key);
+                let wide = quota.widened(OVERFLOW_TIMES);
+                narrowed(quota, cost, self.overflow.peek(place, tag, &wide, cost, now))
+            }
+        }
+    }
+}
+
+/// What a client whose request was counted in an overflow bucket is told: its own limit, never the shared one.
+fn narrowed(quota: &CompiledQuota, cost: u64, answer: Result<Outcome, Full>) -> Outcome {
+    let limit = quota.capacity();
+    match answer {
+        Ok(outcome) => Outcome { limit, remaining: outcome.remaining.min(limit), ..outcome },
+        Err(Full { retry_after_nanos }) => Outcome {
+            allowed: cost == 0,
+            limit,
+            remaining: 0,
+            reset_after_nanos: retry_after_nanos,
+            retry_after_nanos: if cost == 0 { 0 } else { retry_after_nanos },
+        },
+    }
+}
