@@ -5,15 +5,18 @@
 //!
 //! Invariant: a fact is `Some` below the guard that gives it (the path's start-up check), so guards may rely on it.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arrayvec::{ArrayString, ArrayVec};
-use http::{HeaderMap, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use portcullis_core::clock::Now;
 use portcullis_core::refusal::Code;
 
 use crate::breaker::{Breaker, OwnedPermit};
+use crate::config::Mistake;
 use crate::rate_limit::Quotation;
 use crate::route::{NormalPath, Route};
 use crate::trail::{Decision, Rule, Step, Trail};
@@ -105,8 +108,12 @@ pub struct Exchange {
 
     /// Given by `request_id`.
     pub request_id: Option<RequestId>,
+    /// Given by `request_id`: the trace id of a valid W3C `traceparent`, for the logs.
+    pub trace_id: Option<ArrayString<32>>,
     /// Given by `client_address`.
     pub client: Option<ClientAddress>,
+    /// Given by `client_address`: a trusted proxy says that the client spoke TLS to it.
+    pub told_secure: bool,
     /// Given by `route`: the path as everyone below and the upstream understand it.
     pub path: Option<NormalPath>,
     /// Given by `route`.
@@ -120,6 +127,10 @@ pub struct Exchange {
     /// Given by `breaker`: the permit of the first attempt. Dropped without a verdict it is neutral.
     pub permit: Option<OwnedPermit>,
 
+    /// Kept by `access_log` for its line: the host that the client named.
+    pub logged_host: Option<HeaderValue>,
+    /// Kept by `access_log` for its line: the client's `User-Agent`.
+    pub logged_agent: Option<HeaderValue>,
     /// Written by the access log's guard from `Accept`, because the proxy takes the headers away.
     pub wants_problem: bool,
     /// What was decided.
@@ -135,7 +146,7 @@ impl Exchange {
     pub fn new(arrival: Arrival, now: Now, touch: Touch) -> Exchange {
         let wants_problem = {
             use portcullis_core::refusal::render::Form;
-            let accept = arrival.headers.get(http::header::ACCEPT).map(http::HeaderValue::as_bytes);
+            let accept = arrival.headers.get(http::header::ACCEPT).map(HeaderValue::as_bytes);
             Form::for_accept(accept) == Form::Problem
         };
         Exchange {
@@ -149,13 +160,17 @@ impl Exchange {
             peer: arrival.peer,
             is_secure: arrival.is_secure,
             request_id: None,
+            trace_id: None,
             client: None,
+            told_secure: false,
             path: None,
             route: None,
             bounds: None,
             quotations: ArrayVec::new(),
             breaker: None,
             permit: None,
+            logged_host: None,
+            logged_agent: None,
             wants_problem,
             trail: Trail::default(),
             depth: 0,
@@ -210,5 +225,55 @@ impl<T> PerRoute<T> {
     /// All rule sets, the fallback first.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         std::iter::once(&self.fallback).chain(self.routes.iter())
+    }
+}
+
+impl<R> PerRoute<Arc<R>> {
+    /// Compiles `general`, and for each route its own config (`None`: the general one). Equal configs are compiled once
+    /// and shared, so that many routes stay small. `compile` gets a config and where it stands; `name` is the config key.
+    ///
+    /// # Errors
+    /// The mistakes in all of them.
+    pub fn shared<C: Hash + Eq>(
+        name: &str,
+        general: C,
+        routes: impl IntoIterator<Item = Option<C>>,
+        compile: impl Fn(&C, &str) -> Result<R, Vec<Mistake>>,
+    ) -> Result<PerRoute<Arc<R>>, Vec<Mistake>> {
+        let (fallback, general_mistakes) = match compile(&general, name) {
+            Ok(fallback) => (Some(Arc::new(fallback)), Vec::new()),
+            Err(found) => (None, found),
+        };
+        // What is wrong in general is told once, not again for every route that inherits it.
+        let is_inherited = |own: &Mistake| {
+            general_mistakes.iter().any(|general| own.path.ends_with(&general.path) && own.message == general.message)
+        };
+        let mut mistakes = general_mistakes.clone();
+        let mut compiled: HashMap<C, Option<Arc<R>>> = HashMap::from([(general, fallback.clone())]);
+        let mut rules = Vec::new();
+        for (index, route) in routes.into_iter().enumerate() {
+            let own = match route {
+                None => fallback.clone(),
+                Some(route) => match compiled.get(&route) {
+                    Some(known) => known.clone(),
+                    None => {
+                        let own = match compile(&route, &format!("routes[{index}].{name}")) {
+                            Ok(own) => Some(Arc::new(own)),
+                            Err(found) => {
+                                mistakes.extend(found.into_iter().filter(|own| !is_inherited(own)));
+                                None
+                            }
+                        };
+                        compiled.insert(route, own.clone());
+                        own
+                    }
+                },
+            };
+            rules.push(own);
+        }
+        match (fallback, rules.into_iter().collect()) {
+            (Some(fallback), Some(rules)) if mistakes.is_empty() => Ok(PerRoute::new(fallback, rules)),
+            _ => Err(mistakes),
+        }
     }
 }

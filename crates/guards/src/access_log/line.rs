@@ -1,0 +1,235 @@
+//! Writes the line about an exchange, as JSON or as text, by hand into a reused buffer.
+//!
+//! `time` is when the request's head had arrived. `duration_ms` counts from there to the last byte.
+//!
+//! Invariant: a JSON line is one valid object; no line is longer than some 20 KiB (a path of control characters), and
+//! what is never written cannot leak: no query, no header but `Host` and `User-Agent`.
+
+use portcullis_core::clock::rfc3339;
+
+use super::decide::level;
+use super::escape::put_escaped;
+use crate::client_address::address_text;
+use crate::exchange::Exchange;
+use crate::guard::Outcome;
+use crate::trail::{Decision, Step};
+
+const PATH_BYTES: usize = 2048;
+const HOST_BYTES: usize = 256;
+const AGENT_BYTES: usize = 256;
+const METHOD_BYTES: usize = 32;
+const NAME_BYTES: usize = 128;
+
+/// Appends the JSON object.
+pub(super) fn json(out: &mut Vec<u8>, exchange: &Exchange, outcome: &Outcome) {
+    let refused = exchange.trail.refused();
+    put(out, b"{\"time\":\"");
+    put(out, &rfc3339(exchange.now.unix_millis));
+    put(out, b"\",\"level\":\"");
+    put(out, level(refused.map(|(_, code)| code), outcome.end, outcome.status).name().as_bytes());
+    put(out, b"\",\"msg\":\"request");
+    if let Some(id) = &exchange.request_id {
+        put(out, b"\",\"request_id\":\"");
+        put(out, id.as_bytes());
+    }
+    if let Some(id) = &exchange.trace_id {
+        put(out, b"\",\"trace_id\":\"");
+        put(out, id.as_bytes());
+    }
+    if let Some(client) = &exchange.client {
+        put(out, b"\",\"client\":\"");
+        put(out, address_text(client.address).as_bytes());
+    }
+    put(out, b"\",\"peer\":\"");
+    put_peer(out, exchange);
+    put(out, b"\",\"method\":\"");
+    put_escaped(out, exchange.method.as_str().as_bytes(), METHOD_BYTES);
+    if has_host(exchange) {
+        put(out, b"\",\"host\":\"");
+        put_host(out, exchange);
+    }
+    put(out, b"\",\"path\":\"");
+    put_escaped(out, path(exchange).as_bytes(), PATH_BYTES);
+    put(out, b"\",\"status\":");
+    put_number(out, outcome.status.into());
+    put(out, b",\"end\":\"");
+    put(out, outcome.end.name().as_bytes());
+    put(out, b"\",\"bytes_in\":");
+    put_number(out, outcome.bytes_in);
+    put(out, b",\"bytes_out\":");
+    put_number(out, outcome.bytes_out);
+    put(out, b",\"duration_ms\":");
+    put_millis(out, outcome.duration_nanos);
+    if outcome.attempts > 0 {
+        put(out, b",\"upstream_ms\":");
+        put_millis(out, outcome.upstream_nanos);
+    }
+    put(out, b",\"attempts\":");
+    put_number(out, outcome.attempts.into());
+    if let Some(route) = &exchange.route {
+        put(out, b",\"upstream\":\"");
+        put_escaped(out, route.upstream.as_bytes(), NAME_BYTES);
+        put(out, b"\",\"route\":\"");
+        put_escaped(out, route.name.as_bytes(), NAME_BYTES);
+        put(out, b"\"");
+    }
+    if let Some((step, code)) = refused {
+        put(out, b",\"code\":\"");
+        put(out, code.entry().name.as_bytes());
+        put(out, b"\"");
+        put_step(out, step);
+    }
+    put_shadow(out, exchange);
+    if let Some(agent) = &exchange.logged_agent {
+        put(out, b",\"user_agent\":\"");
+        put_escaped(out, agent.as_bytes(), AGENT_BYTES);
+        put(out, b"\"");
+    }
+    put(out, b"}");
+}
+
+fn put_step(out: &mut Vec<u8>, step: &Step) {
+    put(out, b",\"guard\":\"");
+    put(out, step.guard.as_bytes());
+    put(out, b"\"");
+    if !step.rule.text().is_empty() {
+        put(out, b",\"rule\":\"");
+        put_escaped(out, step.rule.text().as_bytes(), NAME_BYTES);
+        put(out, b"\"");
+    }
+}
+
+/// `would_refuse`: what rules in shadow mode would have done.
+fn put_shadow(out: &mut Vec<u8>, exchange: &Exchange) {
+    let mut is_first = true;
+    for step in exchange.trail.steps() {
+        let Decision::WouldRefuse(code) = step.decision else { continue };
+        put(out, if is_first { b",\"would_refuse\":[{\"code\":\"" } else { b",{\"code\":\"" });
+        put(out, code.entry().name.as_bytes());
+        put(out, b"\"");
+        put_step(out, step);
+        put(out, b"}");
+        is_first = false;
+    }
+    if !is_first {
+        put(out, b"]");
+    }
+}
+
+/// Appends the text line: time, level, method, host and path, status, duration, client, then names with values.
+pub(super) fn text(out: &mut Vec<u8>, exchange: &Exchange, outcome: &Outcome) {
+    let refused = exchange.trail.refused();
+    put(out, &rfc3339(exchange.now.unix_millis));
+    put(out, b" ");
+    put(out, level(refused.map(|(_, code)| code), outcome.end, outcome.status).name().as_bytes());
+    put(out, b" ");
+    put_escaped(out, exchange.method.as_str().as_bytes(), METHOD_BYTES);
+    put(out, b" ");
+    put_host(out, exchange);
+    put_escaped(out, path(exchange).as_bytes(), PATH_BYTES);
+    put(out, b" ");
+    put_number(out, outcome.status.into());
+    put(out, b" ");
+    put_millis(out, outcome.duration_nanos);
+    put(out, b"ms");
+    if let Some(client) = &exchange.client {
+        put(out, b" client=");
+        put(out, address_text(client.address).as_bytes());
+    }
+    put(out, b" peer=");
+    put_peer(out, exchange);
+    put(out, b" end=");
+    put(out, outcome.end.name().as_bytes());
+    put(out, b" in=");
+    put_number(out, outcome.bytes_in);
+    put(out, b" out=");
+    put_number(out, outcome.bytes_out);
+    if outcome.attempts > 0 {
+        put(out, b" upstream_ms=");
+        put_millis(out, outcome.upstream_nanos);
+    }
+    put(out, b" attempts=");
+    put_number(out, outcome.attempts.into());
+    if let Some(route) = &exchange.route {
+        put_word(out, b" upstream=", &route.upstream);
+        put_word(out, b" route=", &route.name);
+    }
+    let shadow = exchange.trail.steps().iter().filter(|step| matches!(step.decision, Decision::WouldRefuse(_)));
+    for step in refused.into_iter().map(|(step, _)| step).chain(shadow) {
+        put_word(out, b" ", step.decision.name());
+        put_word(out, b"=", step.decision.code().map_or("", |code| code.entry().name));
+        put_word(out, b" guard=", step.guard);
+        if !step.rule.text().is_empty() {
+            put_word(out, b" rule=", step.rule.text());
+        }
+    }
+    if let Some(id) = &exchange.request_id {
+        put_word(out, b" id=", id);
+    }
+    if let Some(id) = &exchange.trace_id {
+        put_word(out, b" trace=", id);
+    }
+    if let Some(agent) = &exchange.logged_agent {
+        put(out, b" agent=\"");
+        put_escaped(out, agent.as_bytes(), AGENT_BYTES);
+        put(out, b"\"");
+    }
+}
+
+fn put_word(out: &mut Vec<u8>, name: &[u8], value: &str) {
+    put(out, name);
+    put_escaped(out, value.as_bytes(), NAME_BYTES);
+}
+
+/// The normalised path, or the one that was sent when it could not be read. Never the query.
+fn path(exchange: &Exchange) -> &str {
+    match &exchange.path {
+        Some(path) => path.matched(&exchange.uri),
+        None => exchange.uri.path(),
+    }
+}
+
+fn has_host(exchange: &Exchange) -> bool {
+    exchange.uri.authority().is_some() || exchange.logged_host.is_some()
+}
+
+/// The host that the request names, the target's before the field's (RFC 9112, section 3.2.2), without a password.
+fn put_host(out: &mut Vec<u8>, exchange: &Exchange) {
+    let named = match (exchange.uri.authority(), &exchange.logged_host) {
+        (Some(authority), _) => authority.as_str().as_bytes(),
+        (None, Some(host)) => host.as_bytes(),
+        (None, None) => return,
+    };
+    let host = named.rsplit(|byte| *byte == b'@').next().unwrap_or(named);
+    put_escaped(out, host, HOST_BYTES);
+}
+
+fn put_peer(out: &mut Vec<u8>, exchange: &Exchange) {
+    let address = exchange.peer.ip().to_canonical();
+    if address.is_ipv6() {
+        put(out, b"[");
+    }
+    put(out, address_text(address).as_bytes());
+    put(out, if address.is_ipv6() { b"]:" } else { b":" });
+    put_number(out, exchange.peer.port().into());
+}
+
+/// Nanoseconds as milliseconds with three places: microseconds are kept.
+fn put_millis(out: &mut Vec<u8>, nanos: u64) {
+    let micros = nanos / 1000;
+    put_number(out, micros / 1000);
+    let places = (micros % 1000) as u16;
+    out.extend([b'.', digit(places / 100), digit(places / 10 % 10), digit(places % 10)]);
+}
+
+fn digit(value: u16) -> u8 {
+    b'0' + value as u8
+}
+
+fn put_number(out: &mut Vec<u8>, number: u64) {
+    put(out, itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn put(out: &mut Vec<u8>, text: &[u8]) {
+    out.extend_from_slice(text);
+}
