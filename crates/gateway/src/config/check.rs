@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use portcullis_guards::config::Mistake;
+use portcullis_guards::security_headers::Treatment;
 
 use super::{Config, Preset};
 
@@ -66,7 +67,7 @@ impl Config {
         let mut weak = |path: &str, why: &str| {
             mistakes.push(Mistake::new(path, format!("{why}; the production preset refuses this (preset: development takes it)")));
         };
-        if !self.telemetry.address.ip().is_loopback() && self.telemetry.address.ip().is_unspecified() {
+        if self.telemetry.address.ip().is_unspecified() {
             weak("telemetry.address", "metrics and health would be open to every network");
         }
         if self.path.trusted_proxies.iter().any(|network| network.prefix() == 0) {
@@ -75,8 +76,14 @@ impl Config {
         if self.path.rate_limit.as_ref().is_some_and(Vec::is_empty) {
             weak("rate_limit", "no rate limit at all");
         }
-        if self.path.security_headers.enabled == Some(false) {
-            weak("security_headers.enabled", "no security headers at all");
+        let headers = &self.path.security_headers;
+        for (key, treatment) in [
+            ("x_content_type_options", &headers.x_content_type_options),
+            ("strict_transport_security", &headers.strict_transport_security),
+        ] {
+            if *treatment == Some(Treatment::Off) {
+                weak(&format!("security_headers.{key}"), "a protection of every route is turned off");
+            }
         }
         for (name, upstream) in &self.upstreams {
             if !upstream.circuit_breaker.enabled {
