@@ -36,6 +36,10 @@ pub struct PathConfig {
     /// The breakers of the upstreams, by the upstream's name. Filled by the gateway from `upstreams`.
     #[serde(skip)]
     pub breakers: BTreeMap<String, breaker::Config>,
+    /// The names of all upstreams. Filled by the gateway from `upstreams`; empty where the path ends in a service of the
+    /// same process, and then the names that routes give are not checked.
+    #[serde(skip)]
+    pub upstreams: Vec<String>,
 }
 
 /// One route: what it takes, where it goes, and what differs from the general rules there.
@@ -49,6 +53,9 @@ pub struct RouteConfig {
     pub matches: route::Config,
     /// The upstream's name. May be left out when there is only one.
     pub upstream: Option<String>,
+    /// Whole segments with which `match.path` begins and which the upstream does not get: with `/api`, `/api/x` is sent
+    /// as `/x`. Default: none.
+    pub strip_prefix: Option<String>,
     /// What a request on this route takes from each rate limit. Default: 1. Bounds: 1 to 1000000.
     pub cost: Option<u32>,
     /// Overrides for this route.
