@@ -19,6 +19,9 @@ fn main() {
 }
 
 const THREADS: [usize; 2] = [1, 2];
+/// Iterations a sample: long enough (about a millisecond) for two threads to be at it together.
+const SAMPLE_SIZE: u32 = 100_000;
+const SAMPLES: u32 = 100;
 /// What a clock that is read once a request would have advanced.
 const TICK_NANOS: u64 = 20_000;
 
@@ -40,85 +43,87 @@ fn breaker() -> Arc<Breaker> {
 }
 
 /// The floor: what the benchmark itself costs.
-#[divan::bench(threads = THREADS)]
+#[divan::bench(threads = THREADS, sample_size = SAMPLE_SIZE, sample_count = SAMPLES)]
 fn nothing_but_the_pretend_clock(bencher: Bencher) {
     bencher.bench(|| black_box(now()));
 }
 
-#[divan::bench(threads = THREADS)]
+#[divan::bench(threads = THREADS, sample_size = SAMPLE_SIZE, sample_count = SAMPLES)]
 fn closed_success(bencher: Bencher) {
     let breaker = breaker();
     bencher.bench(|| {
         let now = now();
-        let permit = breaker.admit(now);
-        if let Ok(permit) = black_box(permit) {
+        if let Ok(permit) = black_box(&breaker).admit(now) {
             permit.success(now);
         }
     });
 }
 
-#[divan::bench(threads = THREADS)]
+#[divan::bench(threads = THREADS, sample_size = SAMPLE_SIZE, sample_count = SAMPLES)]
 fn closed_success_owned_permit(bencher: Bencher) {
     let breaker = breaker();
     bencher.bench(|| {
         let now = now();
-        let permit = breaker.admit_owned(now);
-        if let Ok(permit) = black_box(permit) {
+        if let Ok(permit) = black_box(&breaker).admit_owned(now) {
             permit.success(now);
         }
     });
 }
 
 /// The failures among a thousand attempts go through the lock; the share is too small to open.
-#[divan::bench(threads = THREADS)]
+#[divan::bench(threads = THREADS, sample_size = SAMPLE_SIZE, sample_count = SAMPLES)]
 fn closed_one_failure_in_a_thousand(bencher: Bencher) {
     let breaker = breaker();
     bencher.bench(|| {
         let now = now();
-        if let Ok(permit) = breaker.admit(now) {
-            if now % (1000 * TICK_NANOS) == 0 { permit.failure(now, ErrorType::ApiError) } else { permit.success(now) }
+        if let Ok(permit) = black_box(&breaker).admit(now) {
+            if now.is_multiple_of(1000 * TICK_NANOS) {
+                permit.failure(now, ErrorType::ApiError)
+            } else {
+                permit.success(now)
+            }
         }
     });
 }
 
-#[divan::bench(threads = THREADS)]
+#[divan::bench(threads = THREADS, sample_size = SAMPLE_SIZE, sample_count = SAMPLES)]
 fn open_refused(bencher: Bencher) {
     let breaker = breaker();
     for _ in 0..5 {
         breaker.admit(0).expect("closed").failure(0, ErrorType::Timeout);
     }
-    bencher.bench(|| black_box(breaker.admit(black_box(1))).is_err());
+    bencher.bench(|| black_box(&breaker).admit(black_box(1)).is_err());
 }
 
 /// As `closed_success`, but reading the clock twice itself, as `failsafe` does in its default policy.
-#[divan::bench(threads = THREADS)]
+#[divan::bench(threads = THREADS, sample_size = SAMPLE_SIZE, sample_count = SAMPLES)]
 fn closed_success_two_clock_reads(bencher: Bencher) {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let nanos = || START.elapsed().as_nanos() as u64;
     let breaker = breaker();
     bencher.bench(|| {
-        if let Ok(permit) = black_box(breaker.admit(nanos())) {
+        if let Ok(permit) = black_box(&breaker).admit(nanos()) {
             permit.success(nanos());
         }
     });
 }
 
-#[divan::bench(threads = THREADS)]
+#[divan::bench(threads = THREADS, sample_size = SAMPLE_SIZE, sample_count = SAMPLES)]
 fn failsafe_default_policy(bencher: Bencher) {
     let breaker = failsafe::Config::new().build();
     bencher.bench(|| {
         black_box(now());
-        black_box(breaker.call(|| Ok::<(), ()>(())).is_ok())
+        black_box(black_box(&breaker).call(|| Ok::<(), ()>(())).is_ok())
     });
 }
 
-#[divan::bench(threads = THREADS)]
+#[divan::bench(threads = THREADS, sample_size = SAMPLE_SIZE, sample_count = SAMPLES)]
 fn failsafe_consecutive_failures(bencher: Bencher) {
     let backoff = failsafe::backoff::constant(Duration::from_secs(30));
     let policy = failsafe::failure_policy::consecutive_failures(5, backoff);
     let breaker = failsafe::Config::new().failure_policy(policy).build();
     bencher.bench(|| {
         black_box(now());
-        black_box(breaker.call(|| Ok::<(), ()>(())).is_ok())
+        black_box(black_box(&breaker).call(|| Ok::<(), ()>(())).is_ok())
     });
 }

@@ -6,13 +6,13 @@
 //! Invariant: every [`Rules`] was checked; nothing behind it meets an empty window, a threshold of 0 or a share above 1.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use portcullis_core::clock::nanos;
+use portcullis_core::units::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::window::Buckets;
+use super::decide::Buckets;
 
 /// The circuit breaker of an upstream: stops sending it requests while it is failing, and tries again with a few probes.
 ///
@@ -29,7 +29,7 @@ pub struct BreakerConfig {
     /// How far back attempts count. Default: 60s. Bounds: 1s to 1h.
     pub window: Duration,
     /// The share of attempts that must have failed too, so that a few failures do not cut off a busy upstream that is
-    /// nearly always well. 0 counts failures only. Taken over the window and at most 2/15 of it more, because successes
+    /// nearly always well. 0 counts failures only. Taken over the window and at most 1/15 of it more, because successes
     /// are counted in buckets of time. Default: 0.5. Bounds: 0 to 1.
     pub ratio: f64,
     /// Attempts (failed or not) within the window below which it stays closed. Default: the same as `failures`.
@@ -100,12 +100,12 @@ fn count(field: &'static str, value: u32, bounds: RangeInclusive<u32>, wrong: &m
 }
 
 fn time(field: &'static str, value: Duration, wrong: &mut Vec<WrongField>) -> u64 {
-    const SHORTEST: std::time::Duration = std::time::Duration::from_secs(1);
-    const LONGEST: std::time::Duration = std::time::Duration::from_secs(3600);
+    const SHORTEST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(3600);
     if !(SHORTEST..=LONGEST).contains(&value) {
-        wrong.push((field, format!("{value:?} is out of bounds: 1s to 1h")));
+        wrong.push((field, format!("{value} is out of bounds: 1s to 1h")));
     }
-    nanos(value)
+    nanos(*value)
 }
 
 fn share(field: &'static str, value: f64, wrong: &mut Vec<WrongField>) -> u32 {

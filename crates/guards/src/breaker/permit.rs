@@ -7,12 +7,12 @@
 use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use portcullis_core::fault::ErrorType;
 
 use super::decide::Verdict;
 use super::state::Breaker;
-use super::sync::Arc;
 
 /// A permit that shares its breaker, for attempts that outlive the caller.
 pub type OwnedPermit = Permit<Arc<Breaker>>;
@@ -28,8 +28,10 @@ pub struct Permit<B: Deref<Target = Breaker>> {
 /// What the breaker knows a permit by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
-    /// State and generation at admission.
+    /// State and generation at admission. Means nothing beside a lease.
     pub(super) head: u64,
+    /// When it was admitted.
+    pub(super) since: u64,
     /// The probe's lease; none when closed, and none once reported.
     pub(super) lease: Option<NonZeroU64>,
 }
@@ -46,6 +48,7 @@ impl<B: Deref<Target = Breaker>> Permit<B> {
             None => self.breaker.settle(self.ticket.head, verdict, now),
             Some(lease) => self.breaker.settle_probe(lease, verdict, now),
         }
+        self.breaker.observer().reported(verdict, now.saturating_sub(self.ticket.since));
     }
 
     /// Reports [`Verdict::Success`].

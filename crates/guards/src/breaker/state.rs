@@ -13,51 +13,16 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use portcullis_core::fault::ErrorType;
 
 use super::config::Rules;
 use super::decide::{self, Admission, AfterProbe, Counts, Standing, State, Verdict};
+use super::observer::{Cause, Observer, Transition};
 use super::permit::{OwnedPermit, Permit, Ticket};
-use super::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
+use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use super::window::{Failures, Successes};
-
-/// One change of state, as an [`Observer`] sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transition {
-    /// The state that was left.
-    pub from: State,
-    /// The state that was entered.
-    pub to: State,
-    /// Why.
-    pub cause: Cause,
-}
-
-/// Why a breaker changed its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// Closed to open: too many failures; the last one was of this kind.
-    Failures(ErrorType, Counts),
-    /// Open to half-open: the open time is up.
-    TimeUp,
-    /// Half-open to open: a probe failed this way.
-    ProbeFailed(ErrorType),
-    /// Half-open to closed: enough probes succeeded.
-    ProbesSucceeded,
-}
-
-/// Hears of every transition, in order, each exactly once, at the moment it happens.
-pub trait Observer: Send + Sync {
-    /// Called while the breaker is locked: it must be quick (set a gauge, add to a counter, queue a log line) and must
-    /// not call the breaker.
-    fn transition(&self, transition: &Transition);
-}
-
-/// Observes nothing.
-impl Observer for () {
-    fn transition(&self, _: &Transition) {}
-}
 
 /// A request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +36,10 @@ pub struct Rejected {
 pub struct Snapshot {
     /// The state by now: half-open as soon as the open time is up, traffic or not.
     pub state: State,
-    /// What the window holds.
+    /// What the window holds; all 0 unless closed.
     pub counts: Counts,
+    /// Why the state was entered that traffic last saw; `None` if it was never left.
+    pub cause: Option<Cause>,
     /// The rest of the open time in nanoseconds; 0 unless open.
     pub open_remaining_nanos: u64,
     /// Probes that are out under a lease that still holds.
@@ -93,8 +60,7 @@ pub struct Breaker {
     observer: Box<dyn Observer>,
 }
 
-const STATE_MASK: u64 = 0b11;
-const GENERATION_ONE: u64 = 0b100;
+const STATE_BITS: u32 = 2;
 
 /// What is remembered under the lock.
 #[derive(Debug)]
@@ -105,13 +71,15 @@ struct Machine {
     /// The probes that are out; at most `Rules::probes`.
     probes: Vec<Lease>,
     probes_succeeded: u32,
+    /// Why the present state was entered.
+    cause: Option<Cause>,
     /// The number of the last lease given.
-    last_lease: u64,
+    last_lease: NonZeroU64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Lease {
-    number: u64,
+    number: NonZeroU64,
     until: u64,
 }
 
@@ -127,7 +95,8 @@ impl Breaker {
                 failures: Failures::new(rules.failures),
                 probes: Vec::with_capacity(rules.probes as usize),
                 probes_succeeded: 0,
-                last_lease: 0,
+                cause: None,
+                last_lease: NonZeroU64::MIN,
             }),
             rules,
             observer: Box::new(observer),
@@ -174,7 +143,8 @@ impl Breaker {
         let state = decide::state_at(standing, now);
         Snapshot {
             state,
-            counts: machine.failures.counts(self.rules.buckets, self.rules.window_nanos, now, &self.successes),
+            counts: self.successes.counts(&machine.failures, &self.rules, self.generation(), now),
+            cause: machine.cause,
             open_remaining_nanos: match state {
                 State::Open => decide::remaining(&self.rules, standing.open_until, now),
                 State::Closed | State::HalfOpen => 0,
@@ -197,17 +167,32 @@ impl Breaker {
 
     #[inline]
     fn ticket(&self, now: u64) -> Result<Ticket, Rejected> {
-        // Acquire: whoever sees a state also sees the `open_until` that was stored before it.
-        let head = self.head.load(Ordering::Acquire);
-        if state_of(head) == State::Closed {
-            Ok(Ticket { head, lease: None })
-        } else {
-            self.ticket_unless_closed(head, now)
+        loop {
+            // Acquire: whoever sees a state also sees the `open_until` that was stored before it.
+            let head = self.head.load(Ordering::Acquire);
+            if state_of(head) == State::Closed {
+                return Ok(Ticket { head, since: now, lease: None });
+            }
+            // Returns in registers: a ticket that came back through memory would cost the closed path more than all the rest.
+            match self.lease_unless_closed(head, now) {
+                Ok(None) => {}
+                Ok(lease) => return Ok(Ticket { head, since: now, lease }),
+                Err(rejected) => return Err(rejected),
+            }
         }
     }
 
+    /// A probe's lease; none where the breaker turned out to be closed by now.
     #[cold]
-    fn ticket_unless_closed(&self, head: u64, now: u64) -> Result<Ticket, Rejected> {
+    fn lease_unless_closed(&self, head: u64, now: u64) -> Result<Option<NonZeroU64>, Rejected> {
+        let answer = self.lease(head, now);
+        if answer.is_err() {
+            self.observer.rejected();
+        }
+        answer
+    }
+
+    fn lease(&self, head: u64, now: u64) -> Result<Option<NonZeroU64>, Rejected> {
         if state_of(head) == State::Open {
             // A flood that is being refused must not queue at the lock. Should the breaker have moved on since `head` was
             // read, this is the answer of a moment ago.
@@ -220,25 +205,17 @@ impl Breaker {
         let now = machine.at(now);
         self.enter_half_open_if_due(&mut machine, now);
         match decide::admission(&self.rules, self.standing(&machine, now), now) {
-            Admission::Pass => Ok(Ticket { head: self.head.load(Ordering::Relaxed), lease: None }),
+            Admission::Pass => Ok(None),
+            Admission::Probe => Ok(Some(machine.lend(now, &self.rules))),
             Admission::Refuse { retry_after_nanos } => Err(Rejected { retry_after_nanos }),
-            Admission::Probe => {
-                machine.probes.retain(|lease| lease.until > now);
-                let number = machine.last_lease + 1;
-                machine.last_lease = number;
-                machine.probes.push(Lease { number, until: now.saturating_add(self.rules.probe_lease_nanos) });
-                Ok(Ticket { head: self.head.load(Ordering::Relaxed), lease: NonZeroU64::new(number) })
-            }
         }
     }
 
     #[inline]
     pub(super) fn settle(&self, head: u64, verdict: Verdict, now: u64) {
         match verdict {
-            // A success that passes this check at the very moment the breaker opens and closes again may be counted into
-            // the next generation's window: one success too many, in exchange for no lock.
             Verdict::Success if self.head.load(Ordering::Acquire) == head => {
-                self.successes.add(self.rules.buckets, now);
+                self.successes.add(self.rules.buckets, generation_of(head), now);
             }
             Verdict::Failure(kind) => self.settle_failure(head, kind, now),
             Verdict::Success | Verdict::Answered | Verdict::Neutral => {}
@@ -253,7 +230,7 @@ impl Breaker {
         }
         let now = machine.at(now);
         machine.failures.add(self.rules.buckets, now);
-        let counts = machine.failures.counts(self.rules.buckets, self.rules.window_nanos, now, &self.successes);
+        let counts = self.successes.counts(&machine.failures, &self.rules, generation_of(head), now);
         if decide::opens(&self.rules, counts) {
             self.open(&mut machine, now, Cause::Failures(kind, counts));
         }
@@ -271,17 +248,17 @@ impl Breaker {
         match decide::after_probe(&self.rules, machine.probes_succeeded, verdict) {
             AfterProbe::Wait { probes_succeeded } => machine.probes_succeeded = probes_succeeded,
             AfterProbe::Reopen(kind) => self.open(&mut machine, now, Cause::ProbeFailed(kind)),
-            AfterProbe::Close => {
-                machine.failures.clear();
-                self.successes.clear();
-                self.enter(&mut machine, State::Closed, Cause::ProbesSucceeded);
-            }
+            AfterProbe::Close => self.enter(&mut machine, State::Closed, Cause::ProbesSucceeded),
         }
     }
 
     /// Takes a probe's place back without a verdict.
     pub(super) fn release(&self, lease: NonZeroU64) {
         self.lock().give_back(lease);
+    }
+
+    pub(super) fn observer(&self) -> &dyn Observer {
+        &*self.observer
     }
 
     fn enter_half_open_if_due(&self, machine: &mut Machine, now: u64) {
@@ -298,10 +275,12 @@ impl Breaker {
     /// The one place where the state changes. Everything is written before the observer is called, so that one that
     /// panics leaves a whole machine behind.
     fn enter(&self, machine: &mut Machine, to: State, cause: Cause) {
+        machine.failures.clear();
         machine.probes.clear();
         machine.probes_succeeded = 0;
+        machine.cause = Some(cause);
         let head = self.head.load(Ordering::Relaxed);
-        let next = (head & !STATE_MASK).wrapping_add(GENERATION_ONE) | to as u64;
+        let next = generation_of(head).wrapping_add(1) << STATE_BITS | to as u64;
         self.head.store(next, Ordering::Release);
         self.observer.transition(&Transition { from: state_of(head), to, cause });
     }
@@ -320,6 +299,11 @@ impl Breaker {
         state_of(self.head.load(Ordering::Acquire))
     }
 
+    /// The generation by now; does not move while the lock is held.
+    fn generation(&self) -> u64 {
+        generation_of(self.head.load(Ordering::Relaxed))
+    }
+
     /// Under the lock nothing of ours can panic; an observer can, and leaves the machine whole (see `enter`).
     fn lock(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
@@ -333,9 +317,18 @@ impl Machine {
         self.latest
     }
 
+    /// Gives a lease, and forgets those that ran out.
+    fn lend(&mut self, now: u64, rules: &Rules) -> NonZeroU64 {
+        self.probes.retain(|lease| lease.until > now);
+        let number = self.last_lease.saturating_add(1);
+        self.probes.push(Lease { number, until: now.saturating_add(rules.probe_lease_nanos) });
+        self.last_lease = number;
+        number
+    }
+
     /// Takes a lease out, if it is still there.
     fn give_back(&mut self, number: NonZeroU64) -> Option<Lease> {
-        let position = self.probes.iter().position(|lease| lease.number == number.get())?;
+        let position = self.probes.iter().position(|lease| lease.number == number)?;
         Some(self.probes.swap_remove(position))
     }
 }
@@ -350,8 +343,12 @@ impl fmt::Debug for Breaker {
     }
 }
 
+fn generation_of(head: u64) -> u64 {
+    head >> STATE_BITS
+}
+
 fn state_of(head: u64) -> State {
-    match head & STATE_MASK {
+    match head & ((1 << STATE_BITS) - 1) {
         0 => State::Closed,
         1 => State::HalfOpen,
         _ => State::Open,

@@ -8,111 +8,91 @@
 
 use std::collections::VecDeque;
 
-use super::decide::Counts;
-use super::sync::{AtomicU64, Ordering};
+use super::config::Rules;
+use super::decide::{Buckets, Counts, PLACES, place};
+use super::sync::{AtomicU64, Ordering, SEATS, seat};
 
-/// Places in a ring of buckets. A power of two, so that a bucket finds its place by its low bits.
-const PLACES: usize = 16;
-
-/// How time is cut into buckets: a width that is a power of two, so that finding the bucket of an instant is one shift.
+/// Successes by bucket, each thread in a ring of its own, so that counting needs neither a lock nor a locked instruction.
 ///
-/// The width is the smallest power of two of at least a fifteenth of the window, so it lies between 1/15 and 2/15 of
-/// it (60 s: 4.3 s). The buckets in the window are the current one and as many before it as cover the window whole:
-/// they reach back at least the window and at most the window and one bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Buckets {
-    width_log2: u32,
-    in_window: u64,
-}
-
-impl Buckets {
-    /// The cut for a window of `window_nanos` (at least 15, at most 2^62).
-    pub(super) fn of_window(window_nanos: u64) -> Buckets {
-        let width = window_nanos.div_ceil(PLACES as u64 - 1).next_power_of_two();
-        Buckets { width_log2: width.trailing_zeros(), in_window: window_nanos.div_ceil(width) + 1 }
-    }
-
-    /// The number of the bucket that `now` falls into, counted from the start of the process.
-    fn number(self, now: u64) -> u64 {
-        now >> self.width_log2
-    }
-
-    /// The numbers of the buckets that are in the window at `now`.
-    fn numbers(self, now: u64) -> std::ops::RangeInclusive<u64> {
-        let last = self.number(now);
-        last.saturating_sub(self.in_window - 1)..=last
-    }
-}
-
-/// The place of a bucket in a ring.
-fn place(number: u64) -> usize {
-    number as usize % PLACES
-}
-
-/// Successes by bucket. Adding takes one atomic instruction; many threads may add at once.
+/// The first 15 threads of the process that count anything write alone to their ring; later ones share the last. A word
+/// holds the stamp of a bucket and its count. The stamp names bucket and generation: a place is handed on to the next
+/// bucket, and a new generation begins, without anyone clearing anything. A count that outgrows 28 bits starts again at
+/// 0 (268 million successes of one thread within one bucket), and a stamp comes back after a million turns of the ring.
 ///
-/// A word holds the low half of a bucket's number below and its count above, so that a place can be handed from a bucket
-/// that left the window to the new one, and be counted in, without a lock. A count that outgrows 32 bits starts again
-/// at 0 (4.3 thousand million successes within one bucket).
+/// A thread whose `now` is more than a window older than its last one takes the place from the newer bucket, and the count
+/// of that one is lost.
 #[derive(Debug)]
-#[repr(align(128))] // not on the cache line of what every admission reads
 pub(super) struct Successes {
+    seats: [Seat; SEATS],
+}
+
+/// 128 bytes on lines of their own (processors fetch lines of 64 bytes in pairs).
+#[derive(Debug)]
+#[repr(align(128))]
+struct Seat {
     ring: [AtomicU64; PLACES],
 }
 
-const ONE_SUCCESS: u64 = 1 << 32;
+const COUNT_SHIFT: u32 = 36;
+const ONE_SUCCESS: u64 = 1 << COUNT_SHIFT;
+const LAP_BITS: u32 = 20;
+
+/// 16 bits of the generation above 20 bits of the lap: how often the ring had turned when the bucket got its place.
+fn stamp(number: u64, generation: u64) -> u64 {
+    let lap = (number / PLACES as u64) & ((1 << LAP_BITS) - 1);
+    let generation = generation & u64::from(u16::MAX);
+    generation << LAP_BITS | lap
+}
+
+/// The word after one more success.
+fn after(word: u64, stamp: u64) -> u64 {
+    if word & (ONE_SUCCESS - 1) == stamp { word.wrapping_add(ONE_SUCCESS) } else { ONE_SUCCESS | stamp }
+}
 
 impl Successes {
     pub(super) fn new() -> Successes {
-        Successes { ring: std::array::from_fn(|_| AtomicU64::new(0)) }
+        let seat = |_| Seat { ring: std::array::from_fn(|_| AtomicU64::new(0)) };
+        Successes { seats: std::array::from_fn(seat) }
     }
 
-    /// Counts one success at `now`.
+    /// Counts one success of `generation` at `now`.
     #[inline]
-    pub(super) fn add(&self, buckets: Buckets, now: u64) {
+    pub(super) fn add(&self, buckets: Buckets, generation: u64, now: u64) {
         let number = buckets.number(now);
-        let word = &self.ring[place(number)];
-        if word.fetch_add(ONE_SUCCESS, Ordering::Relaxed) as u32 != number as u32 {
-            Self::take_over(word, number as u32);
-        }
-    }
-
-    /// Hands the place to bucket `number`, with the one success that brought us here.
-    ///
-    /// That success was added to the bucket that had the place before. If that one is older it has left the window
-    /// and is thrown away with everything in it, ours included, so ours is added again. If it is newer, our `now` is
-    /// older than the whole window; the success stays where it is: a late verdict counts when it arrives.
-    #[cold]
-    fn take_over(word: &AtomicU64, number: u32) {
-        let mut seen = word.load(Ordering::Relaxed);
-        loop {
-            let age = number.wrapping_sub(seen as u32).cast_signed();
-            let wanted = match age {
-                0 => seen.wrapping_add(ONE_SUCCESS),
-                1.. => ONE_SUCCESS | u64::from(number),
-                _ => return,
-            };
-            match word.compare_exchange_weak(seen, wanted, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(changed) => seen = changed,
+        let stamp = stamp(number, generation);
+        let seat = seat();
+        if seat < SEATS - 1 {
+            let word = &self.seats[seat].ring[place(number)];
+            // No other thread writes here, so nothing can come between the two.
+            word.store(after(word.load(Ordering::Relaxed), stamp), Ordering::Relaxed);
+        } else {
+            let word = &self.seats[SEATS - 1].ring[place(number)];
+            let mut seen = word.load(Ordering::Relaxed);
+            while let Err(changed) =
+                word.compare_exchange_weak(seen, after(seen, stamp), Ordering::Relaxed, Ordering::Relaxed)
+            {
+                seen = changed;
             }
         }
     }
 
-    /// The successes in the buckets that are in the window at `now`.
-    pub(super) fn count(&self, buckets: Buckets, now: u64) -> u64 {
-        buckets
-            .numbers(now)
-            .map(|number| (number, self.ring[place(number)].load(Ordering::Relaxed)))
-            .filter(|(number, word)| *word as u32 == *number as u32)
-            .map(|(_, word)| word >> 32)
-            .sum()
+    /// The successes of `generation` in the buckets that count at `now`.
+    fn count(&self, buckets: Buckets, generation: u64, now: u64) -> u64 {
+        let in_bucket = |number: u64| {
+            let stamp = stamp(number, generation);
+            let words = self.seats.iter().map(move |seat| seat.ring[place(number)].load(Ordering::Relaxed));
+            words.filter(move |word| word & (ONE_SUCCESS - 1) == stamp).map(|word| word >> COUNT_SHIFT)
+        };
+        buckets.numbers(now).flat_map(in_bucket).sum()
     }
 
-    /// Forgets everything. A success that is being added at this moment may stay.
-    pub(super) fn clear(&self) {
-        for word in &self.ring {
-            word.store(0, Ordering::Relaxed);
+    /// Successes and failures of `generation` at `now`.
+    pub(super) fn counts(&self, failures: &Failures, rules: &Rules, generation: u64, now: u64) -> Counts {
+        let failed = failures.in_buckets(rules.buckets, now);
+        Counts {
+            recent_failures: failures.younger_than(rules.window_nanos, now),
+            failed,
+            total: failed + self.count(rules.buckets, generation, now),
         }
     }
 }
@@ -148,20 +128,16 @@ impl Failures {
         bucket.1 += 1;
     }
 
-    /// What the window holds at `now`, with `successes` beside the failures.
-    pub(super) fn counts(&self, buckets: Buckets, window_nanos: u64, now: u64, successes: &Successes) -> Counts {
+    /// Failures younger than the window, at most as many as are remembered.
+    fn younger_than(&self, window_nanos: u64, now: u64) -> u64 {
         let old = self.times.partition_point(|time| now.saturating_sub(*time) >= window_nanos);
-        let failed: u64 = buckets
-            .numbers(now)
-            .map(|number| (number, self.ring[place(number)]))
-            .filter(|(number, bucket)| bucket.0 == *number)
-            .map(|(_, bucket)| bucket.1)
-            .sum();
-        Counts {
-            recent_failures: (self.times.len() - old) as u64,
-            failed,
-            total: failed + successes.count(buckets, now),
-        }
+        (self.times.len() - old) as u64
+    }
+
+    /// The failures in the buckets that count at `now`.
+    fn in_buckets(&self, buckets: Buckets, now: u64) -> u64 {
+        let words = buckets.numbers(now).map(|number| (number, self.ring[place(number)]));
+        words.filter(|(number, bucket)| bucket.0 == *number).map(|(_, bucket)| bucket.1).sum()
     }
 
     /// Forgets everything.
