@@ -6,6 +6,7 @@
 //! Invariant: what the listener enforces exists once, in the general part; a route cannot widen it.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time;
 
 use portcullis_core::clock::nanos;
@@ -17,7 +18,6 @@ use super::media_type::MediaType;
 use super::total::Total;
 use crate::config::{Mistake, PathConfig};
 use crate::exchange::PerRoute;
-use std::sync::Arc;
 
 const BODY_BYTES: RangeInclusive<ByteSize> = ByteSize::from_bytes(0)..=ByteSize::from_kib(1 << 30);
 const HEADER_BYTES: RangeInclusive<ByteSize> = ByteSize::from_kib(1)..=ByteSize::from_mib(1);
@@ -103,7 +103,10 @@ impl Config {
         };
         let written = own.content_types.unwrap_or_default();
         if written.len() > MAX_CONTENT_TYPES {
-            found.mistake("content_types", format!("{} entries, at most {MAX_CONTENT_TYPES} are possible", written.len()));
+            found.mistake(
+                "content_types",
+                format!("{} entries, at most {MAX_CONTENT_TYPES} are possible", written.len()),
+            );
         }
         let mut content_types = Vec::with_capacity(written.len());
         for (place, text) in written.iter().enumerate() {
@@ -140,6 +143,12 @@ pub struct Listener {
     pub uri_bytes: usize,
     /// Longest time for the head.
     pub header_timeout: time::Duration,
+}
+
+impl Default for Listener {
+    fn default() -> Listener {
+        Listener::compile(&Config::defaults()).expect("the defaults are within bounds, a test compiles them")
+    }
 }
 
 impl Listener {

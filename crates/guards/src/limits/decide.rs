@@ -36,8 +36,9 @@ pub(super) struct Refused {
 pub(super) fn decide(listener: &Listener, rules: &Rules, facts: &Facts) -> Result<Bounds, Refused> {
     let survey = facts.survey;
     let refused = |rule, refusal| Err(Refused { refusal, rule });
-    let declared = framing::declared_bytes(facts.version, &survey.transfer_encoding, &survey.content_length, facts.body)
-        .map_err(|refusal| Refused { refusal, rule: "framing" })?;
+    let declared =
+        framing::declared_bytes(facts.version, &survey.transfer_encoding, &survey.content_length, facts.body)
+            .map_err(|refusal| Refused { refusal, rule: "framing" })?;
     let has_body = declared != Some(0);
     // Where a body is on its way that nobody will read, the connection ends with the answer.
     let closing = |refusal: Refusal| if has_body { refusal.closing() } else { refusal };
@@ -73,10 +74,10 @@ pub(super) fn decide(listener: &Listener, rules: &Rules, facts: &Facts) -> Resul
 fn is_met(version: Version, expect: &Field) -> bool {
     match expect {
         Field::Absent => true,
+        _ if version < Version::HTTP_11 => true,
         Field::Once(value) => value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
         Field::Repeated => false,
     }
-    .max(version < Version::HTTP_11)
 }
 
 /// The length of the target as it was sent, without a fragment.

@@ -46,7 +46,11 @@ impl<'de> Deserialize<'de> for Total {
 
             // YAML 1.1 reads a bare `off` as false.
             fn visit_bool<E: Error>(self, is_on: bool) -> Result<Total, E> {
-                if is_on { Err(E::custom("`on` is not a duration: write one such as `30s`, or `off`")) } else { Ok(Total::Off) }
+                if is_on {
+                    Err(E::custom("`on` is not a duration: write one such as `30s`, or `off`"))
+                } else {
+                    Ok(Total::Off)
+                }
             }
 
             fn visit_u64<E: Error>(self, number: u64) -> Result<Total, E> {

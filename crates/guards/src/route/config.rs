@@ -20,7 +20,7 @@ use super::trie::{Root, Trie, TrieBuilder};
 use crate::config::{Mistake, PathConfig, RouteConfig};
 
 /// The name of the only route when none is written.
-const IMPLICIT: &str = "default";
+pub const IMPLICIT: &str = "default";
 /// The name of the upstream where none is configured at all: the tower layer, whose path ends in the inner service.
 const INNER: &str = "default";
 /// Most bytes of a route's name.
@@ -193,9 +193,11 @@ pub(super) fn compile(config: &PathConfig) -> Result<Rules, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let mut names = HashMap::new();
     let mut targets = Vec::with_capacity(routes.len());
-    let upstreams: HashMap<&str, Arc<str>> = config.upstreams.iter().map(|name| (&**name, Arc::from(&**name))).collect();
+    let upstreams: HashMap<&str, Arc<str>> =
+        config.upstreams.iter().map(|name| (&**name, Arc::from(&**name))).collect();
     for (index, route) in routes.iter().enumerate() {
-        let mut mistake = |field: &str, message: String| mistakes.push(Mistake::new(format!("routes[{index}]{field}"), message));
+        let mut mistake =
+            |field: &str, message: String| mistakes.push(Mistake::new(format!("routes[{index}]{field}"), message));
         if let Err(message) = check_name(&route.name) {
             mistake(".name", message);
         } else if let Some(first) = names.insert(&*route.name, index) {
@@ -213,8 +215,8 @@ pub(super) fn compile(config: &PathConfig) -> Result<Rules, Vec<Mistake>> {
         let is_case_insensitive = matches.case_insensitive.unwrap_or_default();
         let keeps_encoded_slash = matches.encoded_slash == Some(EncodedSlash::Keep);
         let host = host(matches.host.as_deref().unwrap_or("*")).map_err(|message| mistake(".match.host", message));
-        let pattern = pattern::parse(matches.path.as_deref().unwrap_or("/**"))
-            .map_err(|message| mistake(".match.path", message));
+        let pattern =
+            pattern::parse(matches.path.as_deref().unwrap_or("/**")).map_err(|message| mistake(".match.path", message));
         let methods = methods(&matches.methods.unwrap_or_default(), |place, message| {
             mistake(&format!(".match.methods{place}"), message);
         });
@@ -250,7 +252,8 @@ pub(super) fn compile(config: &PathConfig) -> Result<Rules, Vec<Mistake>> {
         leaf.sort_by_key(Candidate::rank);
         if leaf.len() > MAX_SHARED {
             let names = (name_at(routes, &leaf[0]), leaf.len());
-            let message = format!("{} routes share host and path with `{}`, at most {MAX_SHARED} may", names.1, names.0);
+            let message =
+                format!("{} routes share host and path with `{}`, at most {MAX_SHARED} may", names.1, names.0);
             mistakes.push(Mistake::new(format!("routes[{}].match", leaf[0].target), message));
             continue;
         }

@@ -47,7 +47,7 @@ use std::sync::Arc;
 
 use http::header::HOST;
 
-pub use config::{Config, EncodedSlash};
+pub use config::{Config, EncodedSlash, IMPLICIT};
 pub use normal_path::NormalPath;
 
 use self::config::Rules;

@@ -99,7 +99,7 @@ impl NormalPath {
         self.forwarded.clone().unwrap_or_else(as_sent)
     }
 
-    /// Whether an escaped slash (`%2F`) is left in the path, which some upstreams read as a slash.
+    /// Whether the path as it was sent held an escaped slash (`%2F`), which some upstreams read as a slash.
     #[must_use]
     pub fn has_encoded_slash(&self) -> bool {
         self.has_encoded_slash

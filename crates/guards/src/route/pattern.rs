@@ -44,7 +44,9 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Piece>, String> {
         literal if literal.contains('*') => {
             Err(format!("`{literal}` in `{pattern}`: `*` stands for a whole segment, write `%2A` for the character"))
         }
-        literal => self::literal(literal).map_err(|cause| format!("`{literal}` in `{pattern}`: {cause}")).map(Piece::Literal),
+        literal => {
+            self::literal(literal).map_err(|cause| format!("`{literal}` in `{pattern}`: {cause}")).map(Piece::Literal)
+        }
     };
     segments.split('/').enumerate().map(piece).collect()
 }
