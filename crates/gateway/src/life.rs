@@ -5,7 +5,7 @@
 //!
 //! Invariant: stages only move forward; a config that does not compile changes nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
@@ -83,6 +83,16 @@ pub struct Gate {
     /// The same stage, for reading on the way of a request without a lock.
     stage_now: AtomicU8,
     last_reload: Gauge,
+    reloads: Mutex<Reloads>,
+}
+
+/// What became of reloads.
+#[derive(Clone, Debug, Default)]
+pub struct Reloads {
+    /// How often one was tried.
+    pub attempts: u64,
+    /// Why the last one was refused; `None` when it was taken.
+    pub refused: Option<Vec<String>>,
 }
 
 impl Gate {
@@ -100,6 +110,7 @@ impl Gate {
             stage: watch::Sender::new(Stage::Starting),
             stage_now: AtomicU8::new(Stage::Starting as u8),
             last_reload,
+            reloads: Mutex::default(),
         }
     }
 
@@ -132,18 +143,29 @@ impl Gate {
                 self.running.store(Arc::new(running));
                 self.generation.fetch_add(1, Ordering::Release);
                 self.last_reload.set(1);
+                self.note_reload(None);
                 Ok(())
             }
-            Err(mistakes) => {
-                self.reload_failed();
-                Err(mistakes)
-            }
+            Err(mistakes) => Err(mistakes),
         }
     }
 
-    /// Notes that a config could not even be read.
-    pub fn reload_failed(&self) {
+    /// Notes why the last config was not taken.
+    pub fn reload_refused(&self, mistakes: Vec<String>) {
         self.last_reload.set(0);
+        self.note_reload(Some(mistakes));
+    }
+
+    /// How often a reload was tried, and why the last one was refused, if it was.
+    #[must_use]
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_reload(&self, refused: Option<Vec<String>>) {
+        let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+        reloads.attempts += 1;
+        reloads.refused = refused;
     }
 
     /// Where the process stands.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use portcullis_core::clock::Clock;
 use portcullis_core::metric::Registry;
+use portcullis_guards::access_log::LogSink;
 use portcullis_guards::breaker::Breakers;
 use portcullis_guards::config::Mistake;
 use portcullis_guards::request_path::Ground;
@@ -100,7 +101,7 @@ pub struct Start {
 ///
 /// # Errors
 /// When there is no memory for the counters or no randomness for their keys.
-pub fn ground(config: &Config, log: Arc<Log>) -> io::Result<Ground> {
+pub fn ground(config: &Config, log: Arc<dyn LogSink>) -> io::Result<Ground> {
     let metrics = Arc::new(Registry::new(&config.telemetry.prefix));
     let memory = config.counters.memory.as_usize();
     Ok(Ground {
@@ -120,7 +121,7 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     let Start { config, source, log, on_ready } = start;
     let clock = Arc::new(SystemClock::start());
     let log = Log::start(Arc::clone(&clock), config.log.format, log)?;
-    let ground = ground(&config, Arc::clone(&log))?;
+    let ground = ground(&config, Arc::clone(&log) as Arc<dyn LogSink>)?;
     telemetry::declare(&ground.metrics);
     let workers = match config.workers {
         Some(workers) => workers,
@@ -305,12 +306,10 @@ fn reload(gate: &Gate, source: Option<&mut (dyn ConfigSource + 'static)>, why: &
             }
             Err(mistakes) => mistakes.iter().map(|mistake| source.describe(mistake)).collect(),
         },
-        Err(mistakes) => {
-            gate.reload_failed();
-            mistakes
-        }
+        Err(mistakes) => mistakes,
     };
     for mistake in &mistakes {
         gate.log.event("error", "reload_refused", &[("trigger", why), ("mistake", mistake)]);
     }
+    gate.reload_refused(mistakes);
 }

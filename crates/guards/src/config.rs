@@ -42,6 +42,22 @@ pub struct PathConfig {
     pub upstreams: Vec<String>,
 }
 
+impl PathConfig {
+    /// With every general default written out. Routes stay as written: what they leave out is the general rule.
+    #[must_use]
+    pub fn filled(self) -> PathConfig {
+        PathConfig {
+            request_id: self.request_id.over(&request_id::Config::defaults()),
+            access_log: self.access_log.over(&access_log::Config::defaults()),
+            security_headers: self.security_headers.over(&security_headers::Config::defaults()),
+            client_address: self.client_address.over(&client_address::Config::defaults()),
+            limits: self.limits.over(&limits::Config::defaults()),
+            rate_limit: Some(self.rate_limit.unwrap_or_else(|| vec![rate_limit::Config::defaults()])),
+            ..self
+        }
+    }
+}
+
 /// One route: what it takes, where it goes, and what differs from the general rules there.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -222,6 +222,12 @@ impl Config {
         }
     }
 
+    /// With every default written out, for showing what runs.
+    #[must_use]
+    pub fn filled(self) -> Config {
+        Config { path: self.path.filled(), ..self }
+    }
+
     /// Settings that take effect only at start, for telling whether a reload can apply `other`.
     #[must_use]
     pub fn what_needs_restart(&self, other: &Config) -> Vec<&'static str> {

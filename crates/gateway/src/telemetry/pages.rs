@@ -58,11 +58,17 @@ fn health(gate: &Gate) -> Response<Bytes> {
         })
         .collect();
     let status = if is_ready(gate) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let reloads = gate.reloads();
     let body = json!({
         "status": if is_ready(gate) { "ok" } else { "unavailable" },
         "stage": gate.stage().name(),
         "version": env!("CARGO_PKG_VERSION"),
-        "config_generation": gate.generation(),
+        "pid": std::process::id(),
+        "config": {
+            "generation": gate.generation(),
+            "attempts": reloads.attempts,
+            "refused": reloads.refused,
+        },
         "upstreams": upstreams,
     });
     json_page(status, &body)

@@ -1,0 +1,61 @@
+//! The verbs, one file each.
+
+mod completion;
+mod config;
+mod demo;
+mod explain;
+mod health;
+mod reload;
+mod run;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+pub(crate) use self::run::Overrides;
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve, from a config file or with `--upstream` alone.
+    Run(run::Arguments),
+    /// Show it: a sample service, the gateway before it, and what to try.
+    Demo(demo::Arguments),
+    /// Tell every mistake in a config file, with file:line:column. Connects to nothing. Also: `portcullis -t`.
+    Validate(validate::Arguments),
+    /// Show what each guard would decide about a request, and by which rule. Changes nothing.
+    Explain(explain::Arguments),
+    /// Show the effective config, its JSON Schema, a commented example, or what differs between two files.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Make the running gateway read its config again, and tell whether it took it.
+    Reload(reload::Arguments),
+    /// Exit 0 when the running gateway is ready, 1 when not: for Docker's HEALTHCHECK.
+    Health(health::Arguments),
+    /// Print the version.
+    Version,
+    /// Print a completion script for a shell.
+    Completion(completion::Arguments),
+}
+
+/// Does one verb.
+///
+/// # Errors
+/// What could not be done, with its cause.
+pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Config(command) => config::run(command),
+        Command::Reload(arguments) => reload::run(&arguments),
+        Command::Health(arguments) => health::run(&arguments),
+        Command::Version => {
+            println!("portcullis {}", env!("CARGO_PKG_VERSION"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completion(arguments) => completion::run(&arguments),
+    }
+}

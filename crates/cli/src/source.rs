@@ -1,0 +1,140 @@
+//! Config files: read, compiled, watched, and mistakes told with their place.
+//!
+//! The config crate reads text with positions; the gateway compiles; here the two meet.
+//!
+//! Invariant: a mistake that compiling finds is told at its line, like one that reading finds.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use portcullis_config::{Loaded, Source, SystemEnvironment, load};
+use portcullis_gateway::config::Config;
+use portcullis_gateway::running::Running;
+use portcullis_gateway::serve::{ConfigSource, ground};
+use portcullis_guards::access_log::LogSink;
+use portcullis_guards::config::Mistake;
+
+use crate::commands::Overrides;
+
+/// The config file when none is named.
+pub(crate) const DEFAULT_FILE: &str = "portcullis.yaml";
+
+/// Reads a config file.
+///
+/// # Errors
+/// Every mistake, as `file:line:column: key: what`.
+pub(crate) fn read(path: &Path) -> Result<Loaded<Config>, Vec<String>> {
+    let source = Source::read(path, &SystemEnvironment).map_err(|mistake| vec![mistake.to_string()])?;
+    load(&source, &SystemEnvironment).map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+}
+
+/// Reads and compiles a config file without starting anything.
+///
+/// # Errors
+/// Every mistake, as [`read`] tells them.
+pub(crate) fn compile(path: &Path) -> Result<Running, Vec<String>> {
+    let loaded = read(path)?;
+    compile_config(loaded.value.clone())
+        .map_err(|mistakes| mistakes.iter().map(|mistake| describe(&loaded, mistake)).collect())
+}
+
+/// Compiles the defaults of `run --upstream`.
+///
+/// # Errors
+/// What is wrong with the URL.
+pub(crate) fn compile_upstream(url: &str) -> Result<Running, Vec<String>> {
+    compile_config(Config::in_front_of(url)).map_err(|mistakes| mistakes.iter().map(plain).collect())
+}
+
+fn compile_config(config: Config) -> Result<Running, Vec<Mistake>> {
+    let ground = ground(&config, Arc::new(NoLog)).map_err(|error| vec![Mistake::new("counters", error.to_string())])?;
+    Running::compile(config, &ground, None)
+}
+
+fn describe(loaded: &Loaded<Config>, mistake: &Mistake) -> String {
+    loaded.mistake(&mistake.path, mistake.message.clone()).to_string()
+}
+
+/// A mistake without a file.
+pub(crate) fn plain(mistake: &Mistake) -> String {
+    if mistake.path.is_empty() { mistake.message.clone() } else { format!("{}: {}", mistake.path, mistake.message) }
+}
+
+/// Nothing runs, so nothing is logged.
+struct NoLog;
+
+impl LogSink for NoLog {
+    fn line(&self, _line: &[u8]) {}
+}
+
+/// A config file that may be read again.
+pub(crate) struct FileSource {
+    path: PathBuf,
+    overrides: Overrides,
+    places: Places,
+    stamp: Option<Stamp>,
+}
+
+/// Tells where in the file a mistake is. Shared with whoever started the process, because a start can fail as well.
+#[derive(Clone)]
+pub(crate) struct Places(Arc<Mutex<Option<Loaded<Config>>>>);
+
+/// What changes when a file is written, or replaced by another (as Kubernetes does with a link).
+type Stamp = (SystemTime, u64);
+
+impl FileSource {
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// Every mistake, as [`read`] tells them.
+    pub(crate) fn open(path: &Path, overrides: Overrides) -> Result<(Config, FileSource), Vec<String>> {
+        let mut source = FileSource {
+            path: path.to_owned(),
+            overrides,
+            places: Places(Arc::new(Mutex::new(None))),
+            stamp: stamp(path),
+        };
+        let config = source.read()?;
+        Ok((config, source))
+    }
+
+    /// For telling mistakes that are found later.
+    pub(crate) fn places(&self) -> Places {
+        self.places.clone()
+    }
+}
+
+impl Places {
+    /// The mistake with its place.
+    pub(crate) fn describe(&self, mistake: &Mistake) -> String {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(loaded) => describe(loaded, mistake),
+            None => plain(mistake),
+        }
+    }
+}
+
+impl ConfigSource for FileSource {
+    fn read(&mut self) -> Result<Config, Vec<String>> {
+        self.stamp = stamp(&self.path);
+        let loaded = read(&self.path)?;
+        let mut config = loaded.value.clone();
+        self.overrides.apply(&mut config);
+        *self.places.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
+        Ok(config)
+    }
+
+    fn has_changed(&mut self) -> bool {
+        stamp(&self.path) != self.stamp
+    }
+
+    fn describe(&self, mistake: &Mistake) -> String {
+        self.places.describe(mistake)
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
