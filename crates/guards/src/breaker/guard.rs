@@ -17,11 +17,16 @@ use super::state::{Breaker, Snapshot};
 use crate::config::{Mistake, PathConfig};
 use crate::exchange::{Exchange, PerRoute, Touch};
 use crate::guard::{Fact, Guard, Verdict};
+use crate::limits::{self, Total};
 use crate::request_path::Ground;
 use crate::trail::Rule;
 
-/// How much longer than the longest deadline a probe may keep its place.
+/// How much longer than a request may take a probe keeps its place: an attempt at the deadline must have reported.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// How long a probe keeps its place where requests may take for ever.
+const LEASE_OF_ENDLESS: Duration = Duration::from_secs(60);
+/// The longest that a probe keeps its place, however long requests may take.
+const LEASE_MAX: Duration = Duration::from_secs(600);
 
 /// The guard.
 pub struct CircuitBreaker {
@@ -58,15 +63,16 @@ pub fn build(config: &PathConfig, ground: &Ground) -> Result<CircuitBreaker, Vec
 
 /// The rules of every breaker that is enabled.
 fn compile(config: &PathConfig) -> Result<Vec<(&str, Rules)>, Vec<Mistake>> {
-    let lease = longest_total(config).saturating_add(LEASE_MARGIN);
     let mut mistakes = Vec::new();
     let mut compiled = Vec::new();
     for (name, breaker) in &config.breakers {
-        match breaker.compile(lease) {
+        match breaker.compile(lease(config, name)) {
             Ok(rules) => compiled.extend(rules.map(|rules| (name.as_str(), rules))),
-            Err(wrong) => mistakes.extend(wrong.into_iter().map(|(field, message)| {
-                Mistake::new(format!("upstreams.{name}.circuit_breaker.{field}"), message)
-            })),
+            Err(wrong) => mistakes.extend(
+                wrong
+                    .into_iter()
+                    .map(|(field, message)| Mistake::new(format!("upstreams.{name}.circuit_breaker.{field}"), message)),
+            ),
         }
     }
     if mistakes.is_empty() { Ok(compiled) } else { Err(mistakes) }
@@ -81,9 +87,17 @@ fn only_upstream(config: &PathConfig) -> Option<&str> {
     }
 }
 
-/// The longest time that any route gives a request: after it every attempt has reported.
-fn longest_total(_config: &PathConfig) -> Duration {
-    Duration::from_secs(30)
+/// How long a probe of `upstream` keeps its place without reporting: as long as any of its routes gives a request.
+fn lease(config: &PathConfig, upstream: &str) -> Duration {
+    let only = only_upstream(config);
+    let base = config.limits.over(&limits::Config::defaults());
+    let own = config.routes.iter().filter(|route| route.upstream.as_deref().or(only) == Some(upstream));
+    let totals = own.filter_map(|route| route.limits.as_ref()).map(|limits| limits.over(&base).total);
+    let leases = totals.chain([base.total]).map(|total| match total {
+        Some(Total::After(total)) => total.get().saturating_add(LEASE_MARGIN),
+        Some(Total::Off) | None => LEASE_OF_ENDLESS,
+    });
+    leases.max().unwrap_or(LEASE_OF_ENDLESS).min(LEASE_MAX)
 }
 
 /// Judges an answer by its status alone, for callers that end the path with a service of the same process.
@@ -159,3 +173,6 @@ fn explanation(service: &str, snapshot: &Snapshot) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,8 +92,7 @@ impl Meter {
             rejected: requests("rejected"),
             errors: ERROR_TYPES.map(|kind| metrics.counter(&ERRORS, &[service, kind.name()])),
             latency: metrics.histogram(&LATENCY, &[service]),
-            transitions: CHANGES
-                .map(|(from, to)| metrics.counter(&TRANSITIONS, &[service, from.name(), to.name()])),
+            transitions: CHANGES.map(|(from, to)| metrics.counter(&TRANSITIONS, &[service, from.name(), to.name()])),
         }
     }
 }

@@ -38,10 +38,9 @@ impl Breakers {
     /// The breaker of `service` with these rules: the one in use, or a new one.
     pub(super) fn get_or_add(&self, service: &str, rules: Rules) -> Arc<Breaker> {
         let mut known = self.lock();
-        let entry = known.entry(Arc::from(service)).or_insert_with(|| Known {
-            breakers: Vec::new(),
-            gauge: self.metrics.gauge(&STATE, &[service]),
-        });
+        let entry = known
+            .entry(Arc::from(service))
+            .or_insert_with(|| Known { breakers: Vec::new(), gauge: self.metrics.gauge(&STATE, &[service]) });
         let in_use = entry.breakers.iter().filter_map(Weak::upgrade).find(|breaker| *breaker.rules() == rules);
         let breaker = in_use.unwrap_or_else(|| Arc::new(Breaker::new(rules, Meter::new(&self.metrics, service))));
         entry.breakers.retain(|other| other.strong_count() > 0 && !std::ptr::eq(other.as_ptr(), &*breaker));

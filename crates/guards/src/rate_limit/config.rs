@@ -188,7 +188,10 @@ impl Compiler {
     /// The places of a list's policies in `found`. What is wrong is left out and noted.
     fn list(&mut self, path: &str, list: &[Config]) -> Vec<usize> {
         if list.len() > MAX_POLICIES {
-            self.mistake(path.to_owned(), format!("{} policies: at most {MAX_POLICIES} apply to a request", list.len()));
+            self.mistake(
+                path.to_owned(),
+                format!("{} policies: at most {MAX_POLICIES} apply to a request", list.len()),
+            );
         }
         let mut places = Vec::with_capacity(list.len().min(MAX_POLICIES));
         for (index, written) in list.iter().enumerate().take(MAX_POLICIES) {
@@ -242,18 +245,13 @@ impl Compiler {
             self.mistake(format!("{path}.cost"), format!("{cost} is more than the {capacity} that may come at once"));
         }
         if full.mode == Some(Mode::Leased) {
-            let message = "`leased` needs counters that instances share (Redis), which are not available yet; use `exact`";
+            let message =
+                "`leased` needs counters that instances share (Redis), which are not available yet; use `exact`";
             self.mistake(format!("{path}.mode"), message);
         }
         let (quota, window_seconds) = quota?;
-        let definition = Definition {
-            name: name?,
-            subjects,
-            quota,
-            window_seconds,
-            cost,
-            is_shadow: full.shadow.unwrap_or(false),
-        };
+        let definition =
+            Definition { name: name?, subjects, quota, window_seconds, cost, is_shadow: full.shadow.unwrap_or(false) };
         (self.mistakes.len() == before).then_some(definition)
     }
 
@@ -302,11 +300,17 @@ impl Compiler {
         algorithm: Algorithm,
     ) -> Option<(CompiledQuota, u64)> {
         let Some(limit) = limit else {
-            self.mistake(format!("{path}.limit"), "a policy needs a limit: write COUNT/DURATION, for example `200/10s`");
+            self.mistake(
+                format!("{path}.limit"),
+                "a policy needs a limit: write COUNT/DURATION, for example `200/10s`",
+            );
             return None;
         };
         if algorithm == Algorithm::FixedWindow && burst.is_some() {
-            self.mistake(format!("{path}.burst"), "a `fixed_window` has no burst: the count of its limit may come at once");
+            self.mistake(
+                format!("{path}.burst"),
+                "a `fixed_window` has no burst: the count of its limit may come at once",
+            );
             return None;
         }
         let burst = burst.unwrap_or(limit.count());

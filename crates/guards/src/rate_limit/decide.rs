@@ -168,7 +168,9 @@ mod tests {
         let answers = [foreseen(40, 50), foreseen(99, 1), refused(2 * SECOND)];
         let told: Vec<_> = quote(&answers, decide(&answers))
             .iter()
-            .map(|quotation| (quotation.remaining, quotation.reset_nanos / SECOND, quotation.tells_reset, quotation.is_nearest))
+            .map(|quotation| {
+                (quotation.remaining, quotation.reset_nanos / SECOND, quotation.tells_reset, quotation.is_nearest)
+            })
             .collect();
         assert_eq!(told, [(41, 50, false, false), (100, 1, true, false), (0, 2, true, true)]);
     }
