@@ -83,12 +83,11 @@ impl Fault {
     }
 
     /// Whether a second attempt could succeed, given that the request itself may be repeated (RFC 9110, section 9.2.2).
+    ///
+    /// A slow answer is not retried: it would ask an upstream that has too much to do for more.
     #[must_use]
     pub fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            Fault::Resolve | Fault::Connect | Fault::ConnectTimeout | Fault::FirstByteTimeout | Fault::Closed
-        )
+        matches!(self, Fault::Resolve | Fault::Connect | Fault::ConnectTimeout | Fault::Closed)
     }
 
     /// Whether the upstream can have seen nothing of the request, so that even a POST may be tried again.
@@ -173,6 +172,6 @@ mod tests {
             assert!(fault.is_before_first_byte() && fault.is_retryable());
         }
         assert!(!Fault::FirstByteTimeout.is_before_first_byte());
-        assert!(!Fault::Malformed.is_retryable());
+        assert!(!Fault::Malformed.is_retryable() && !Fault::FirstByteTimeout.is_retryable());
     }
 }

@@ -294,7 +294,9 @@ async fn leave(gate: &Arc<Gate>, mut cores: Cores, signals: &mut Signals, is_hur
 
 fn reload(gate: &Gate, source: Option<&mut (dyn ConfigSource + 'static)>, why: &str) {
     let Some(source) = source else {
-        gate.log.event("warn", "reload_skipped", &[("reason", "the process was started without a config file")]);
+        let why_not = "the process was started without a config file, so there is nothing to read again";
+        gate.log.event("warn", "reload_refused", &[("trigger", why), ("mistake", why_not)]);
+        gate.reload_refused(vec![why_not.to_owned()]);
         return;
     };
     let mistakes = match source.read() {

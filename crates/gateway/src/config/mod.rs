@@ -14,7 +14,7 @@ use std::time::Duration as StdDuration;
 
 use portcullis_core::units::Duration;
 use portcullis_guards::config::{Mistake, PathConfig};
-use portcullis_guards::limits;
+use portcullis_guards::{access_log, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -114,7 +114,7 @@ pub struct ShutdownConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// How lines look. The command line's `--log-format` wins.
+    /// How lines look, those of the access log included. The command line's `--log-format` wins.
     pub format: LogFormat,
 }
 
@@ -199,6 +199,10 @@ impl Config {
     pub fn path_config(&self) -> PathConfig {
         let mut path = self.path.clone();
         path.upstreams = self.upstreams.keys().cloned().collect();
+        path.access_log.format.get_or_insert(match self.log.format {
+            LogFormat::Json => access_log::Format::Json,
+            LogFormat::Text => access_log::Format::Text,
+        });
         path.breakers = self
             .upstreams
             .iter()
