@@ -11,10 +11,10 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use portcullis_core::refusal::{Code, Refusal};
 
-use super::config::{Rules, Target};
 use super::host::{self, HostName, canonical};
 use super::method::Methods;
 use super::normal_path::{ENCODED_SLASH, NormalPath, Reason, normalise};
+use super::rules::{Rules, Target};
 use super::trie::Root;
 
 const ASTERISK: Reason = "the target may only be an asterisk with OPTIONS";

@@ -33,12 +33,14 @@
 //!
 //! Invariant: matching, limiting, logging and the upstream never see different paths or hosts.
 
+mod compile;
 mod config;
 mod decide;
 mod host;
 mod method;
 mod normal_path;
 mod pattern;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod trie;
@@ -47,11 +49,12 @@ use std::sync::Arc;
 
 use http::header::HOST;
 
-pub use config::{Config, EncodedSlash, IMPLICIT};
+pub use compile::IMPLICIT;
+pub use config::{Config, EncodedSlash};
 pub use normal_path::NormalPath;
 
-use self::config::Rules;
 use self::decide::{Facts, decide};
+use self::rules::Rules;
 use crate::config::{Mistake, PathConfig};
 use crate::exchange::Exchange;
 use crate::guard::{Fact, Guard, Verdict};
@@ -81,7 +84,7 @@ pub struct Router {
 /// # Errors
 /// Every mistake in every route, among them routes that tie.
 pub fn build(config: &PathConfig, _ground: &Ground) -> Result<Router, Vec<Mistake>> {
-    config::compile(config).map(|rules| Router { rules })
+    compile::compile(config).map(|rules| Router { rules })
 }
 
 impl Guard for Router {

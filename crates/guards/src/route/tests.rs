@@ -13,8 +13,9 @@ mod runner;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
-use super::config::{Rules, compile};
+use super::compile::compile;
 use super::decide::{Decision, Facts, decide};
+use super::rules::Rules;
 use crate::config::{Mistake, PathConfig, RouteConfig};
 
 /// Routes as they are written in the config, as JSON. Names are given where they are left out.

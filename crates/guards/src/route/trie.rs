@@ -34,6 +34,7 @@ struct Node<T> {
 
 enum Children {
     Few(Box<[(Box<str>, u32)]>),
+    #[expect(clippy::box_collection, reason = "a node has two of these and most are few; the box keeps nodes small")]
     Many(Box<HashMap<Box<str>, u32, ahash::RandomState>>),
 }
 

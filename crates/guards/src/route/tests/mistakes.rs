@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::super::config::{Config, compile};
+use super::super::compile::compile;
+use super::super::config::Config;
 use super::{mistakes, path_config};
 
 /// The mistakes in `routes`, as `path: message`.
@@ -128,7 +129,11 @@ fn a_route_takes_the_only_upstream_or_names_one() {
     config.routes[0].upstream = Some("biling".to_owned());
     assert_eq!(mistakes(&config)[0].message, "there is no upstream `biling`, did you mean `billing`?");
     config.routes[0].upstream = Some("billing".to_owned());
-    assert_eq!(&*compile(&config).ok().expect("a known name").targets[0].route.upstream, "billing");
+    let rules = compile(&config).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    assert_eq!(&*rules.targets[0].route.upstream, "billing");
+    // The route that nobody wrote has no place in the file.
+    let unwritten = crate::config::PathConfig { routes: Vec::new(), ..config.clone() };
+    assert_eq!(mistakes(&unwritten)[0].path, "routes.upstream");
     // A path that ends in a service of the same process knows no upstreams and checks no names.
     config.upstreams.clear();
     assert!(compile(&config).is_ok());
