@@ -10,6 +10,8 @@ pub mod config;
 pub mod exchange;
 pub mod guard;
 pub mod path;
+#[cfg(test)]
+pub(crate) mod rehearsal;
 pub mod request_path;
 pub mod trail;
 

@@ -44,9 +44,9 @@ pub(super) fn json(out: &mut Vec<u8>, exchange: &Exchange, outcome: &Outcome) {
     put_peer(out, exchange);
     put(out, b"\",\"method\":\"");
     put_escaped(out, exchange.method.as_str().as_bytes(), METHOD_BYTES);
-    if has_host(exchange) {
+    if let Some(host) = host(exchange) {
         put(out, b"\",\"host\":\"");
-        put_host(out, exchange);
+        put_escaped(out, host, HOST_BYTES);
     }
     put(out, b"\",\"path\":\"");
     put_escaped(out, path(exchange).as_bytes(), PATH_BYTES);
@@ -125,8 +125,8 @@ pub(super) fn text(out: &mut Vec<u8>, exchange: &Exchange, outcome: &Outcome) {
     put(out, b" ");
     put_escaped(out, exchange.method.as_str().as_bytes(), METHOD_BYTES);
     put(out, b" ");
-    put_host(out, exchange);
-    put_escaped(out, path(exchange).as_bytes(), PATH_BYTES);
+    put_word(out, host(exchange).unwrap_or_default(), HOST_BYTES);
+    put_word(out, path(exchange).as_bytes(), PATH_BYTES);
     put(out, b" ");
     put_number(out, outcome.status.into());
     put(out, b" ");
@@ -151,23 +151,24 @@ pub(super) fn text(out: &mut Vec<u8>, exchange: &Exchange, outcome: &Outcome) {
     put(out, b" attempts=");
     put_number(out, outcome.attempts.into());
     if let Some(route) = &exchange.route {
-        put_word(out, b" upstream=", &route.upstream);
-        put_word(out, b" route=", &route.name);
+        put_name(out, b" upstream=", &route.upstream);
+        put_name(out, b" route=", &route.name);
     }
     let shadow = exchange.trail.steps().iter().filter(|step| matches!(step.decision, Decision::WouldRefuse(_)));
     for step in refused.into_iter().map(|(step, _)| step).chain(shadow) {
-        put_word(out, b" ", step.decision.name());
-        put_word(out, b"=", step.decision.code().map_or("", |code| code.entry().name));
-        put_word(out, b" guard=", step.guard);
+        put(out, b" ");
+        put(out, step.decision.name().as_bytes());
+        put_name(out, b"=", step.decision.code().map_or("", |code| code.entry().name));
+        put_name(out, b" guard=", step.guard);
         if !step.rule.text().is_empty() {
-            put_word(out, b" rule=", step.rule.text());
+            put_name(out, b" rule=", step.rule.text());
         }
     }
     if let Some(id) = &exchange.request_id {
-        put_word(out, b" id=", id);
+        put_name(out, b" id=", id);
     }
     if let Some(id) = &exchange.trace_id {
-        put_word(out, b" trace=", id);
+        put_name(out, b" trace=", id);
     }
     if let Some(agent) = &exchange.logged_agent {
         put(out, b" agent=\"");
@@ -176,9 +177,17 @@ pub(super) fn text(out: &mut Vec<u8>, exchange: &Exchange, outcome: &Outcome) {
     }
 }
 
-fn put_word(out: &mut Vec<u8>, name: &[u8], value: &str) {
-    put(out, name);
-    put_escaped(out, value.as_bytes(), NAME_BYTES);
+fn put_name(out: &mut Vec<u8>, label: &[u8], value: &str) {
+    put(out, label);
+    put_word(out, value.as_bytes(), NAME_BYTES);
+}
+
+/// In quotes when it is more than one word, so that it cannot pass for words of ours.
+fn put_word(out: &mut Vec<u8>, value: &[u8], max: usize) {
+    let is_one_word = !value.iter().any(|byte| matches!(byte, b' ' | b'"'));
+    put(out, if is_one_word { b"" } else { b"\"" });
+    put_escaped(out, value, max);
+    put(out, if is_one_word { b"" } else { b"\"" });
 }
 
 /// The normalised path, or the one that was sent when it could not be read. Never the query.
@@ -189,19 +198,13 @@ fn path(exchange: &Exchange) -> &str {
     }
 }
 
-fn has_host(exchange: &Exchange) -> bool {
-    exchange.uri.authority().is_some() || exchange.logged_host.is_some()
-}
-
 /// The host that the request names, the target's before the field's (RFC 9112, section 3.2.2), without a password.
-fn put_host(out: &mut Vec<u8>, exchange: &Exchange) {
+fn host(exchange: &Exchange) -> Option<&[u8]> {
     let named = match (exchange.uri.authority(), &exchange.logged_host) {
         (Some(authority), _) => authority.as_str().as_bytes(),
-        (None, Some(host)) => host.as_bytes(),
-        (None, None) => return,
+        (None, host) => host.as_ref()?.as_bytes(),
     };
-    let host = named.rsplit(|byte| *byte == b'@').next().unwrap_or(named);
-    put_escaped(out, host, HOST_BYTES);
+    named.rsplit(|byte| *byte == b'@').next()
 }
 
 fn put_peer(out: &mut Vec<u8>, exchange: &Exchange) {

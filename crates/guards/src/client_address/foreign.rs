@@ -69,7 +69,7 @@ pub(super) fn remove(headers: &mut HeaderMap, peer_is_trusted: bool) {
 }
 
 /// Whether a field of this (lower-case) name is not the client's to send.
-fn is_foreign(name: &[u8], peer_is_trusted: bool) -> bool {
+pub(super) fn is_foreign(name: &[u8], peer_is_trusted: bool) -> bool {
     // Most names are none of ours, and the first two bytes tell.
     match name {
         [b'x', second, ..] if !second.is_ascii_alphanumeric() => {}
@@ -104,4 +104,10 @@ fn starts_folded(name: &[u8], hyphenated: &[u8]) -> bool {
             .iter()
             .zip(hyphenated)
             .all(|(byte, wanted)| byte == wanted || (*wanted == b'-' && !byte.is_ascii_alphanumeric()))
+}
+
+/// Every name that is taken away by its whole name.
+#[cfg(test)]
+pub(super) fn listed() -> impl Iterator<Item = &'static str> {
+    FOREIGN.iter().map(|name| std::str::from_utf8(name).expect("names are ASCII"))
 }
