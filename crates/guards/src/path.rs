@@ -61,6 +61,13 @@ impl PathBuilder {
         self
     }
 
+    /// Adds a guard whose type is not known, as [`PathBuilder::add`] does.
+    #[must_use]
+    pub(crate) fn add_boxed(mut self, guard: Box<dyn Guard>) -> PathBuilder {
+        self.guards.push(guard);
+        self
+    }
+
     /// Checks needs and gives.
     ///
     /// # Errors

@@ -13,7 +13,8 @@ use portcullis_store::counters::{Counters, KeyHasher};
 use crate::access_log::LogSink;
 use crate::breaker::Breakers;
 use crate::config::{Mistake, PathConfig, all_or_mistakes};
-use crate::path::Path;
+use crate::guard::{Fact, Guard};
+use crate::path::{Path, PathBuilder};
 use crate::{access_log, breaker, client_address, limits, rate_limit, request_id, route, security_headers};
 
 /// What guards stand on: the parts that outlive a reload.
@@ -48,4 +49,85 @@ pub fn request_path(config: &PathConfig, ground: &Ground) -> Result<Path, Vec<Mi
         breaker::build(config, ground), // needs Route; asked again by the proxy before every retry
     );
     guards.build().map_err(|broken| vec![Mistake::new("", broken.to_string())])
+}
+
+/// The facts that guards give, in the order of the list.
+const FACTS: [Fact; 5] = [Fact::RequestId, Fact::ClientAddress, Fact::Route, Fact::Bounds, Fact::Breaker];
+
+/// The shortest path that ends in `guard`: above it stand, in the order of the list, those that give what it needs and
+/// nobody else. For one guard as a tower layer.
+///
+/// # Errors
+/// Every mistake that a guard which is needed finds in its config.
+pub fn path_to(guard: impl Guard + 'static, config: &PathConfig, ground: &Ground) -> Result<Path, Vec<Mistake>> {
+    let mut guards: Vec<Box<dyn Guard>> = vec![Box::new(guard)];
+    // Innermost first, so that what a giver needs itself is given by one that is still to come.
+    for fact in FACTS.into_iter().rev() {
+        let is_needed = guards.iter().any(|guard| guard.needs().contains(&fact));
+        let is_given = guards.iter().any(|guard| guard.gives().contains(&fact));
+        if is_needed && !is_given {
+            guards.push(giver(fact, config, ground)?);
+        }
+    }
+    let path = guards.into_iter().rev().fold(Path::builder(), PathBuilder::add_boxed);
+    path.build().map_err(|broken| vec![Mistake::new("", broken.to_string())])
+}
+
+/// The guard that gives `fact`.
+fn giver(fact: Fact, config: &PathConfig, ground: &Ground) -> Result<Box<dyn Guard>, Vec<Mistake>> {
+    Ok(match fact {
+        Fact::RequestId => Box::new(request_id::build(config, ground)?),
+        Fact::ClientAddress => Box::new(client_address::build(config, ground)?),
+        Fact::Route => Box::new(route::build(config, ground)?),
+        Fact::Bounds => Box::new(limits::build(config, ground)?),
+        Fact::Breaker => Box::new(breaker::build(config, ground)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::Verdict;
+    use crate::rehearsal;
+
+    /// Needs whatever it is told to.
+    struct Needy(&'static [Fact]);
+
+    impl Guard for Needy {
+        fn name(&self) -> &'static str {
+            "needy"
+        }
+
+        fn needs(&self) -> &'static [Fact] {
+            self.0
+        }
+
+        fn request(&self, _exchange: &mut crate::exchange::Exchange) -> Verdict {
+            Verdict::Pass
+        }
+    }
+
+    fn names(needs: &'static [Fact]) -> Vec<&'static str> {
+        let (ground, _) = rehearsal::ground();
+        path_to(Needy(needs), &PathConfig::default(), &ground).expect("the default config is valid").names().collect()
+    }
+
+    #[test]
+    fn one_guard_gets_those_above_it_that_give_what_it_needs_and_nobody_else() {
+        assert_eq!(names(&[]), ["needy"]);
+        assert_eq!(names(&[Fact::ClientAddress]), ["client_address", "needy"]);
+        // Route is nobody's need here but that of those who are needed.
+        assert_eq!(names(&[Fact::Bounds]), ["route", "limits", "needy"]);
+        assert_eq!(names(&[Fact::Breaker, Fact::RequestId]), ["request_id", "route", "breaker", "needy"]);
+    }
+
+    #[test]
+    fn everything_that_is_needed_is_given_in_the_order_of_the_list() {
+        let (ground, _) = rehearsal::ground();
+        let whole = request_path(&PathConfig::default(), &ground).expect("the default config is valid");
+        let given = names(&FACTS);
+        let of_the_list: Vec<_> = whole.names().filter(|name| given.contains(name)).chain(["needy"]).collect();
+        assert_eq!(given, of_the_list);
+        assert_eq!(given.len(), FACTS.len() + 1);
+    }
 }

@@ -36,7 +36,7 @@ impl Breakers {
     }
 
     /// The breaker of `service` with these rules: the one in use, or a new one.
-    pub(super) fn get_or_add(&self, service: &str, rules: Rules) -> Arc<Breaker> {
+    pub fn get_or_add(&self, service: &str, rules: Rules) -> Arc<Breaker> {
         let mut known = self.lock();
         let entry = known
             .entry(Arc::from(service))
