@@ -1,12 +1,15 @@
+//! What lines hold and what they never hold. `counts` is about the metrics, `properties` about hostile bytes.
+
+mod counts;
+mod properties;
+
 use std::sync::Arc;
 
 use portcullis_core::refusal::{CATALOGUE, Code, LogLevel, Refusal};
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::decide::level;
 use super::escape::put_escaped;
-use super::metrics::{ROUTES_MAX, STARTING};
 use super::*;
 use crate::config::RouteConfig;
 use crate::guard::End;
@@ -279,166 +282,6 @@ fn text_lines_tell_refusals_too() {
 }
 
 #[test]
-fn known_series_start_at_zero() {
-    let mut config = named(&["api", "reads"]);
-    config.routes[1].matches.methods = Some(vec!["GET".to_owned()]);
-    let (_guard, ground, _) = guard(&config);
-    let exposition = ground.metrics.render();
-    for status in STARTING {
-        for (route, method, starts) in
-            [("api", "GET", true), ("api", "POST", true), ("reads", "GET", true), ("reads", "POST", false)]
-        {
-            let series =
-                format!(r#"portcullis_http_requests_total{{route="{route}",method="{method}",status="{status}"}}"#);
-            assert_eq!(sample(&exposition, &series), starts.then_some(0.0), "{series}");
-        }
-    }
-    assert_eq!(sample(&exposition, "portcullis_http_requests_in_flight{}"), Some(0.0));
-    assert_eq!(sample(&exposition, r#"portcullis_http_request_duration_seconds_count{route="api"}"#), Some(0.0));
-    assert_eq!(sample(&exposition, r#"portcullis_upstream_request_duration_seconds_count{upstream="app"}"#), Some(0.0));
-}
-
-#[test]
-fn exchanges_are_counted_by_route_method_and_status_with_their_times() {
-    let (guard, ground, _) = guard(&named(&["api"]));
-    let count = |method: &str, status: u16, attempts: u32| {
-        let mut exchange = routed(ask(method, "/"), 0, "api");
-        guard.request(&mut exchange);
-        let times = Outcome { duration_nanos: 50_000_000, upstream_nanos: 40_000_000, attempts, ..outcome(status) };
-        guard.finish(&exchange, &times);
-    };
-    count("GET", 200, 1);
-    count("GET", 200, 2);
-    count("DELETE", 204, 1);
-    count("GET", 418, 1);
-    count("GET", 418, 1);
-    count("GET", 599, 1);
-    count("GET", 100, 1);
-    count("GET", 99, 0);
-    count("GET", 600, 0);
-    count("GET", 999, 0);
-    count("GET", 0, 0);
-    count("BREW", 429, 0);
-    count("get", 429, 0);
-    let exposition = ground.metrics.render();
-    for (method, status, expected) in [
-        ("GET", "200", 2.0),
-        ("DELETE", "204", 1.0),
-        ("GET", "418", 2.0),
-        ("GET", "599", 1.0),
-        ("GET", "100", 1.0),
-        ("GET", "_other", 4.0),
-        ("_other", "429", 2.0),
-    ] {
-        let series = format!(r#"portcullis_http_requests_total{{route="api",method="{method}",status="{status}"}}"#);
-        assert_eq!(sample(&exposition, &series), Some(expected), "{series}");
-    }
-    let duration = "portcullis_http_request_duration_seconds";
-    assert_eq!(sample(&exposition, &format!(r#"{duration}_count{{route="api"}}"#)), Some(13.0));
-    assert_eq!(sample(&exposition, &format!(r#"{duration}_bucket{{le="0.05",route="api"}}"#)), Some(13.0));
-    assert_eq!(sample(&exposition, &format!(r#"{duration}_bucket{{le="0.025",route="api"}}"#)), Some(0.0));
-    let upstream = "portcullis_upstream_request_duration_seconds";
-    assert_eq!(sample(&exposition, &format!(r#"{upstream}_count{{upstream="app"}}"#)), Some(7.0), "asked ones only");
-}
-
-#[test]
-fn every_status_has_its_own_place() {
-    let (guard, ground, _) = guard(&named(&["api"]));
-    for status in 100..=599 {
-        let exchange = routed(get("/"), 0, "api");
-        guard.finish(&exchange, &outcome(status));
-    }
-    let exposition = ground.metrics.render();
-    for status in 100..=599 {
-        let series = format!(r#"portcullis_http_requests_total{{route="api",method="GET",status="{status}"}}"#);
-        assert_eq!(sample(&exposition, &series), Some(1.0), "{series}");
-    }
-}
-
-#[test]
-fn ten_thousand_paths_methods_and_agents_make_no_new_series() {
-    let (guard, ground, lines) = guard(&named(&["api"]));
-    let series = || ground.metrics.render().lines().count();
-    let send = |index: u32, is_routed: bool| {
-        let text = format!("{:x}", index.wrapping_mul(2_654_435_761));
-        let request =
-            ask(&format!("M{text}"), &format!("/{text}?{text}")).with("user-agent", &text).with("host", &text);
-        let mut exchange = if is_routed { routed(request, 0, "api") } else { request.begin() };
-        guard.request(&mut exchange);
-        guard.finish(&exchange, &outcome(if is_routed { 200 } else { 404 }));
-    };
-    send(0, true);
-    send(0, false);
-    let before = series();
-    for index in 1..10_000 {
-        send(index, index % 2 == 0);
-    }
-    assert_eq!(series(), before);
-    assert_eq!(lines.take().len(), 10_001);
-}
-
-#[test]
-fn routes_beyond_the_first_two_hundred_share_a_label() {
-    let names: Vec<String> = (0..10_000).map(|index| format!("r{index}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let (guard, ground, _) = guard(&named(&names));
-    for index in [0, ROUTES_MAX - 1, ROUTES_MAX, 5_000, 9_999] {
-        let mut exchange = routed(get("/"), index, names[index]);
-        guard.request(&mut exchange);
-        guard.finish(&exchange, &Outcome { attempts: 1, ..outcome(200) });
-    }
-    let exposition = ground.metrics.render();
-    for (route, expected) in [("r0", Some(1.0)), ("r199", Some(1.0)), ("r200", None), ("_other", Some(3.0))] {
-        let series = format!(r#"portcullis_http_requests_total{{route="{route}",method="GET",status="200"}}"#);
-        assert_eq!(sample(&exposition, &series), expected, "{series}");
-    }
-    assert_eq!(sample(&exposition, r#"portcullis_upstream_request_duration_seconds_count{upstream="app"}"#), Some(5.0));
-}
-
-#[test]
-fn what_is_in_flight_is_counted_once_and_not_in_dry_runs() {
-    let (guard, ground, _) = guard(&PathConfig::default());
-    let path = Path::builder().add(guard).build().unwrap();
-    let in_flight = || sample(&ground.metrics.render(), "portcullis_http_requests_in_flight{}").unwrap();
-    let mut first = get("/").begin();
-    let mut second = get("/").begin();
-    path.descend(&mut first);
-    path.descend(&mut second);
-    assert_eq!(in_flight(), 2.0);
-    let mut dry = get("/").dry().begin();
-    path.descend(&mut dry);
-    path.finish(&dry, &outcome(200));
-    assert_eq!(in_flight(), 2.0);
-    path.finish(&first, &outcome(200));
-    path.refuse(&mut second, "proxy", Refusal::internal());
-    path.finish(&second, &outcome(500));
-    assert_eq!(in_flight(), 0.0);
-}
-
-#[test]
-fn a_reload_goes_on_counting() {
-    let (first, ground, _) = guard(&named(&["api"]));
-    let mut exchange = routed(get("/"), 0, "api");
-    first.request(&mut exchange);
-    let second = build(&named(&["new", "api"]), &ground).unwrap();
-    first.finish(&exchange, &outcome(200));
-    second.finish(
-        &{
-            let mut exchange = routed(get("/"), 1, "api");
-            second.request(&mut exchange);
-            exchange
-        },
-        &outcome(200),
-    );
-    let exposition = ground.metrics.render();
-    assert_eq!(
-        sample(&exposition, r#"portcullis_http_requests_total{route="api",method="GET",status="200"}"#),
-        Some(2.0)
-    );
-    assert_eq!(sample(&exposition, "portcullis_http_requests_in_flight{}"), Some(0.0));
-}
-
-#[test]
 fn the_only_route_is_counted_under_the_name_that_the_route_guard_gives_it() {
     let config = PathConfig { upstreams: vec!["app".to_owned()], ..PathConfig::default() };
     let (guard, ground, lines) = guard(&config);
@@ -468,79 +311,10 @@ fn the_only_route_is_counted_under_the_name_that_the_route_guard_gives_it() {
 }
 
 #[test]
-fn requests_without_a_route_have_a_label_of_their_own() {
-    let (guard, ground, _) = guard(&named(&["api"]));
-    guard.finish(&get("/").begin(), &outcome(404));
-    let series = r#"portcullis_http_requests_total{route="_none",method="GET",status="404"}"#;
-    assert_eq!(sample(&ground.metrics.render(), series), Some(1.0));
-}
-
-#[test]
 fn what_is_written_overrides_what_is_not() {
     let read: Config = serde_json::from_str(r#"{"enabled":false,"format":"text"}"#).unwrap();
     assert_eq!(read.over(&Config::defaults()).compile(), Rules { enabled: false, format: Format::Text });
     assert_eq!(Config::default().over(&read), read);
     assert_eq!(Config::default().over(&Config::defaults()).compile(), Rules { enabled: true, format: Format::Json });
     assert!(serde_json::from_str::<Config>(r#"{"level":"info"}"#).is_err());
-}
-
-/// Bytes that a header field can hold, as clients would choose them to forge a line.
-fn hostile() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        proptest::collection::vec((0x20u8..=0xff).prop_filter("DEL", |byte| *byte != 0x7f), 0..600),
-        "[\"\\\\{}:,\\t ]{0,40}".prop_map(String::into_bytes),
-        "\\PC{0,200}".prop_map(String::into_bytes),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn whatever_is_sent_a_line_is_one_object_with_one_meaning(agent in hostile(), host in hostile(), rule in "\\PC{0,60}") {
-        let (guard, _, lines) = guard(&named(&["api"]));
-        let mut exchange = routed(get("/").with("user-agent", &agent).with("host", &host), 0, &rule);
-        guard.request(&mut exchange);
-        exchange.would_refuse("rate_limit", Code::RateLimited, Rule::Named(Arc::from(rule.as_str())));
-        guard.finish(&exchange, &outcome(200));
-        let line = lines.take().remove(0);
-        prop_assert!(line.len() <= 20 * 1024);
-        let text = String::from_utf8(line).unwrap();
-        prop_assert!(!text.chars().any(char::is_control));
-        let read: Value = serde_json::from_str(&text).unwrap();
-        let mut keys: Vec<&str> = read.as_object().unwrap().keys().map(String::as_str).collect();
-        keys.sort_unstable();
-        prop_assert_eq!(keys, [
-            "attempts", "bytes_in", "bytes_out", "duration_ms", "end", "host", "level", "method", "msg", "path", "peer",
-            "route", "status", "time", "upstream", "user_agent", "would_refuse",
-        ]);
-        if let Ok(agent) = std::str::from_utf8(&agent) && agent.len() <= 256 {
-            prop_assert_eq!(read["user_agent"].as_str(), Some(agent), "valid text reads back as it was");
-        }
-    }
-
-    #[test]
-    fn text_lines_stay_one_line(agent in hostile(), host in hostile()) {
-        let config = PathConfig {
-            access_log: Config { format: Some(Format::Text), ..Config::default() },
-            ..PathConfig::default()
-        };
-        let (guard, _, lines) = guard(&config);
-        let mut exchange = get("/").with("user-agent", &agent).with("host", &host).begin();
-        guard.request(&mut exchange);
-        guard.finish(&exchange, &outcome(200));
-        let text = String::from_utf8(lines.take().remove(0)).unwrap();
-        prop_assert!(!text.chars().any(char::is_control));
-        // Outside quotes there are as many words as we wrote.
-        let mut is_quoted = false;
-        let mut bytes = text.bytes();
-        let mut spaces = 0;
-        while let Some(byte) = bytes.next() {
-            match byte {
-                b'\\' => drop(bytes.next()),
-                b'"' => is_quoted = !is_quoted,
-                b' ' if !is_quoted => spaces += 1,
-                _ => {}
-            }
-        }
-        prop_assert_eq!((spaces, is_quoted), (11, false), "{}", text);
-    }
 }
