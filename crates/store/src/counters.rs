@@ -17,7 +17,7 @@ mod step;
 
 pub use key::{Key, KeyHasher, PolicyKey, SeedError};
 pub use quota::{Algorithm, CLOCK_SLACK_NANOS, CompiledQuota, Quota, QuotaError, SPAN_MAX_NANOS};
-pub(crate) use step::{FRESH, Usage, usage};
+pub(crate) use step::{Answer, FRESH, Usage, usage};
 
 /// Nanoseconds on a monotonic clock that starts at 0 with the process (or, for shared backends, with an agreed epoch).
 ///

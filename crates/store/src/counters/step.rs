@@ -17,12 +17,34 @@ const COUNT_BITS: u32 = 24;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 const END_SHIFT: u32 = 20;
 
-/// What a state becomes.
+/// What is said to a request, and what its state becomes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
-    pub(crate) outcome: Outcome,
+    pub(crate) answer: Answer,
     /// The state to write, where it changes.
     pub(crate) next: Option<u64>,
+}
+
+/// An [`Outcome`] without what only the caller knows: whose limit the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) remaining: u64,
+    pub(crate) reset_after_nanos: Nanos,
+    /// 0 exactly when allowed.
+    pub(crate) retry_after_nanos: Nanos,
+}
+
+impl Answer {
+    pub(crate) fn is_allowed(self) -> bool {
+        self.retry_after_nanos == 0
+    }
+
+    /// The outcome for a client whose quota has this capacity.
+    #[inline(always)]
+    pub(crate) fn outcome(self, limit: u64) -> Outcome {
+        let Self { remaining, reset_after_nanos, retry_after_nanos } = self;
+        Outcome { allowed: self.is_allowed(), limit, remaining, reset_after_nanos, retry_after_nanos }
+    }
 }
 
 /// How much of its quota a state has used, whichever quota that was.
@@ -80,7 +102,7 @@ fn share_of(part: u64, full: u64) -> u64 {
 
 impl CompiledQuota {
     /// Decides a request of `cost` units on `state`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn step(&self, state: u64, cost: u64, now: Nanos) -> Step {
         let now = now.min(HORIZON_NANOS);
         match self.algorithm {
@@ -110,7 +132,7 @@ impl CompiledQuota {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn step_bucket(&self, state: u64, cost: u64, now: Nanos) -> Step {
         let full = self.tolerance_nanos;
         let mut ahead = state.saturating_sub(now);
@@ -122,35 +144,31 @@ impl CompiledQuota {
             // At most `full + slack + full`, far below 2^64.
             let after = ahead + cost * self.span.value();
             if after <= full || cost == 0 {
-                let outcome = Outcome {
-                    allowed: true,
-                    limit: self.capacity,
+                let answer = Answer {
                     remaining: self.span.divide(full.saturating_sub(after)),
                     reset_after_nanos: after,
                     retry_after_nanos: 0,
                 };
                 let next = (cost > 0).then_some(now + after);
-                return Step { outcome, next };
+                return Step { answer, next };
             }
             return self.refuse_bucket(ahead, after - full, stranded, now);
         }
         self.refuse_bucket(ahead, NEVER, stranded, now)
     }
 
-    #[inline]
+    #[inline(always)]
     fn refuse_bucket(&self, ahead: u64, retry_after_nanos: Nanos, stranded: bool, now: Nanos) -> Step {
         let full = self.tolerance_nanos;
-        let outcome = Outcome {
-            allowed: false,
-            limit: self.capacity,
+        let answer = Answer {
             remaining: self.span.divide(full.saturating_sub(ahead)),
             reset_after_nanos: ahead,
             retry_after_nanos,
         };
-        Step { outcome, next: stranded.then_some(now + full) }
+        Step { answer, next: stranded.then_some(now + full) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn step_window(&self, state: u64, cost: u64, now: Nanos) -> Step {
         let window = self.window_at(now);
         let mut end_steps = state >> COUNT_BITS;
@@ -171,27 +189,19 @@ impl CompiledQuota {
         let reset_after_nanos = end - now;
         let free = self.capacity - count;
         if cost <= free || cost == 0 {
-            let outcome = Outcome {
-                allowed: true,
-                limit: self.capacity,
-                remaining: free - cost,
-                reset_after_nanos,
-                retry_after_nanos: 0,
-            };
+            let answer = Answer { remaining: free - cost, reset_after_nanos, retry_after_nanos: 0 };
             let next = (cost > 0).then_some(end_steps << COUNT_BITS | (count + cost));
-            return Step { outcome, next };
+            return Step { answer, next };
         }
-        let outcome = Outcome {
-            allowed: false,
-            limit: self.capacity,
+        let answer = Answer {
             remaining: free,
             reset_after_nanos,
             retry_after_nanos: if cost > self.capacity { NEVER } else { reset_after_nanos },
         };
-        Step { outcome, next: stranded.then_some(end_steps << COUNT_BITS | count) }
+        Step { answer, next: stranded.then_some(end_steps << COUNT_BITS | count) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn window_at(&self, now: Nanos) -> Window {
         let period = self.span.value();
         let start = self.span.divide(now) * period;

@@ -20,7 +20,7 @@ mod interleavings;
 mod set;
 mod table;
 
-use crate::counters::{CompiledQuota, Counters, Key, Nanos, Outcome};
+use crate::counters::{Answer, CompiledQuota, Counters, Key, Nanos, Outcome};
 use set::Full;
 use table::Table;
 
@@ -99,6 +99,20 @@ impl MemoryCounters {
         Pressure { forgotten: slots.forgotten, overflowed: slots.full, turned_away: overflow.full }
     }
 
+    /// What is left when a key could not be served at once: it is new, contended, or there is no slot for it.
+    #[cold]
+    #[inline(never)]
+    fn take_with_patience(&self, key: Key, quota: &CompiledQuota, cost: u64, now: Nanos) -> Outcome {
+        match self.slots.take(self.slots.place(key.hash()), key.hash(), quota, cost, now) {
+            Ok(answer) => answer.outcome(quota.capacity()),
+            Err(Full { .. }) => {
+                let (place, tag) = self.overflow_of(key);
+                let wide = quota.widened(OVERFLOW_TIMES);
+                narrowed(quota, cost, self.overflow.take(place, tag, &wide, cost, now))
+            }
+        }
+    }
+
     /// Where the overflow bucket of a key lies: the set of its group, and a tag that says only the policy.
     fn overflow_of(&self, key: Key) -> (usize, u64) {
         (self.slots.place(key.hash()) / SETS_PER_GROUP, u64::from(key.policy()))
@@ -111,19 +125,15 @@ impl Counters for MemoryCounters {
         if cost == 0 {
             return self.peek(key, quota, cost, now);
         }
-        match self.slots.take(self.slots.place(key.hash()), key.hash(), quota, cost, now) {
-            Ok(outcome) => outcome,
-            Err(Full { .. }) => {
-                let (place, tag) = self.overflow_of(key);
-                let wide = quota.widened(OVERFLOW_TIMES);
-                narrowed(quota, cost, self.overflow.take(place, tag, &wide, cost, now))
-            }
+        match self.slots.take_at_once(self.slots.place(key.hash()), key.hash(), quota, cost, now) {
+            Some(answer) => answer.outcome(quota.capacity()),
+            None => self.take_with_patience(key, quota, cost, now),
         }
     }
 
     fn peek(&self, key: Key, quota: &CompiledQuota, cost: u64, now: Nanos) -> Outcome {
         match self.slots.peek(self.slots.place(key.hash()), key.hash(), quota, cost, now) {
-            Ok(outcome) => outcome,
+            Ok(answer) => answer.outcome(quota.capacity()),
             Err(Full { .. }) => {
                 let (place, tag) = self.overflow_of(key);
                 let wide = quota.widened(OVERFLOW_TIMES);
@@ -134,16 +144,15 @@ impl Counters for MemoryCounters {
 }
 
 /// What a client whose request was counted in an overflow bucket is told: its own limit, never the shared one.
-fn narrowed(quota: &CompiledQuota, cost: u64, answer: Result<Outcome, Full>) -> Outcome {
+fn narrowed(quota: &CompiledQuota, cost: u64, answer: Result<Answer, Full>) -> Outcome {
     let limit = quota.capacity();
-    match answer {
-        Ok(outcome) => Outcome { limit, remaining: outcome.remaining.min(limit), ..outcome },
-        Err(Full { retry_after_nanos }) => Outcome {
-            allowed: cost == 0,
-            limit,
+    let answer = match answer {
+        Ok(answer) => Answer { remaining: answer.remaining.min(limit), ..answer },
+        Err(Full { retry_after_nanos }) => Answer {
             remaining: 0,
             reset_after_nanos: retry_after_nanos,
             retry_after_nanos: if cost == 0 { 0 } else { retry_after_nanos },
         },
-    }
+    };
+    answer.outcome(limit)
 }

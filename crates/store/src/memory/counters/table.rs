@@ -8,7 +8,7 @@
 
 use super::TableError;
 use super::set::{Full, Latch, Set, Tally, Word, tag_of};
-use crate::counters::{CompiledQuota, Nanos, Outcome};
+use crate::counters::{Answer, CompiledQuota, Nanos};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -96,8 +96,20 @@ impl Table {
         ((u128::from(hash) * self.sets as u128) >> 64) as usize
     }
 
+    /// Takes from the key with this hash in the set at `place` if that is a matter of a few instructions.
+    #[inline(always)]
+    pub(super) fn take_at_once(
+        &self,
+        place: usize,
+        hash: u64,
+        quota: &CompiledQuota,
+        cost: u64,
+        now: Nanos,
+    ) -> Option<Answer> {
+        self.set(place).take_at_once(tag_of(hash), quota, cost, now)
+    }
+
     /// Takes from the key with this hash in the set at `place`.
-    #[inline]
     pub(super) fn take(
         &self,
         place: usize,
@@ -105,7 +117,7 @@ impl Table {
         quota: &CompiledQuota,
         cost: u64,
         now: Nanos,
-    ) -> Result<Outcome, Full> {
+    ) -> Result<Answer, Full> {
         self.set(place).take(&self.latches[place % LATCHES], tag_of(hash), quota, cost, now)
     }
 
@@ -117,11 +129,11 @@ impl Table {
         quota: &CompiledQuota,
         cost: u64,
         now: Nanos,
-    ) -> Result<Outcome, Full> {
+    ) -> Result<Answer, Full> {
         self.set(place).peek(tag_of(hash), quota, cost, now)
     }
 
-    #[inline]
+    #[inline(always)]
     fn set(&self, place: usize) -> Set<'_, AtomicU64, SLOTS> {
         let start = self.first + place * SET_WORDS;
         let words = &self.words[start..start + SET_WORDS];
