@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use portcullis_core::refusal::Code;
 
 /// More steps than guards exist, with room for several shadow refusals. Later steps are dropped and counted.
-pub const MAX_STEPS: usize = 24;
+pub const MAX_STEPS: usize = 16;
 
 /// Which rule made a decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
