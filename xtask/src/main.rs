@@ -1,8 +1,17 @@
-//! Developer commands: `cargo xtask test|setup|gen|tidy|bench|instructions|new-guard`.
+//! Developer commands: `cargo xtask test|setup|tidy|gen|new-guard|bench|instructions`.
 //!
-//! One file a command in `commands/`-style modules; this file only parses and dispatches.
+//! One module a command; this file only parses and dispatches.
+//!
+//! Invariant: every command says what it does before it takes long, and fails with a non-zero exit.
+
 mod bench;
+mod generate;
 mod instructions;
+mod new_guard;
+mod process;
+mod setup;
+mod test;
+mod tidy;
 
 use clap::{Parser, Subcommand};
 
@@ -15,6 +24,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Installs what the tests need, then runs every check and every test. What CI calls.
+    Test,
+    /// Installs what the tests need: programs of Debian, Node, Python and Go. Quick when all is there.
+    Setup,
+    /// Holds the tree against the rules of the house: arrows, guard folders, headers, sizes, clocks, the error catalogue.
+    Tidy,
+    /// Writes docs/reference from the declarations in the code.
+    Gen(generate::Arguments),
+    /// Makes the folder of a new guard and tells what else it needs.
+    NewGuard(new_guard::Arguments),
     /// Measures the gateway beside HAProxy and nginx: CPU per request, latency, memory.
     Bench(bench::Arguments),
     /// Counts user instructions and system calls per request, and holds them against a baseline.
@@ -23,6 +42,11 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
+        Command::Test => test::run(),
+        Command::Setup => setup::run(),
+        Command::Tidy => tidy::run(),
+        Command::Gen(arguments) => generate::run(&arguments),
+        Command::NewGuard(arguments) => new_guard::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
     }

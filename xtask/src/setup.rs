@@ -1,0 +1,131 @@
+//! `setup`: installs what the tests need and is not there, and says plainly what it cannot install.
+//!
+//! Everything but Debian's packages goes into `target/tools`, so that it leaves with `cargo clean`. To add a service for
+//! the end-to-end tests, add a row to [`TOOLS`].
+//!
+//! Invariant: it succeeds only when every row is there.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::bail;
+
+use crate::process::{self, program, root, succeeds};
+
+/// Where a tool comes from.
+#[derive(Clone, Copy)]
+enum From {
+    /// A package of Debian, and a program that it brings.
+    Debian,
+    /// A package of npm, at a version.
+    Node,
+    /// A package of PyPI, at a version.
+    Python,
+    /// A program of the Go module proxy, at a version.
+    Go,
+    /// A program of crates.io.
+    Cargo,
+}
+
+struct Tool {
+    from: From,
+    /// Its name where it comes from, with the version.
+    package: &'static str,
+    /// What is there once it is installed: a program on PATH (Debian), else a path below `target/tools`.
+    shows: &'static str,
+    why: &'static str,
+}
+
+const fn tool(from: From, package: &'static str, shows: &'static str, why: &'static str) -> Tool {
+    Tool { from, package, shows, why }
+}
+
+/// Everything the tests need. Python itself with its `venv` comes first, because the packages need it.
+const TOOLS: &[Tool] = &[
+    tool(From::Debian, "curl", "curl", "a real client"),
+    tool(From::Debian, "python3-venv", "python3", "runs the Python service and client"),
+    tool(From::Debian, "prometheus", "promtool", "reads the metrics as Prometheus does"),
+    tool(From::Node, "json-server@0.17.4", "node/node_modules/json-server", "a public service in Node"),
+    tool(From::Python, "httpbin==0.10.2 gunicorn==23.0.0 requests==2.32.3", "python/lib/python3/httpbin", "a public service and a client in Python"),
+    tool(From::Go, "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin@v2.15.0", "go/go-httpbin", "a public service in Go"),
+    tool(From::Cargo, "cargo-deny", "bin/cargo-deny", "holds licences and banned versions"),
+];
+
+/// Where tools are put.
+pub(crate) fn tools() -> PathBuf {
+    root().join("target/tools")
+}
+
+/// Installs what is missing, and says what it cannot install.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    for tool in TOOLS {
+        if is_there(tool) {
+            continue;
+        }
+        println!("setup: installing {} ({})", tool.package, tool.why);
+        let installed = install(tool);
+        if installed.is_err() || !is_there(tool) {
+            let why = installed.err().map_or_else(|| "it is still not there".to_owned(), |error| format!("{error:#}"));
+            missing.push(format!("{}: {why}", tool.package));
+        }
+    }
+    if missing.is_empty() {
+        println!("setup: all {} tools are there", TOOLS.len());
+        return Ok(());
+    }
+    for line in &missing {
+        eprintln!("setup: cannot install {line}");
+    }
+    bail!("{} of {} tools are missing; the tests need all of them", missing.len(), TOOLS.len())
+}
+
+fn is_there(tool: &Tool) -> bool {
+    match tool.from {
+        From::Debian => succeeds(&["sh", "-c", &format!("command -v {}", tool.shows)]),
+        // A marker, because the folder's name depends on the version of Python.
+        From::Python => marker(tool).exists(),
+        From::Cargo => tools().join(tool.shows).exists() || succeeds(&["sh", "-c", "command -v cargo-deny"]),
+        From::Node | From::Go => tools().join(tool.shows).exists(),
+    }
+}
+
+fn marker(tool: &Tool) -> PathBuf {
+    tools().join("python").join(format!("installed {}", tool.package))
+}
+
+fn install(tool: &Tool) -> anyhow::Result<()> {
+    let tools = tools();
+    std::fs::create_dir_all(&tools)?;
+    match tool.from {
+        From::Debian => {
+            if !succeeds(&["sh", "-c", "test $(id -u) = 0"]) {
+                bail!("run `apt-get install {}` as root", tool.package);
+            }
+            // Package lists may be absent or old; a failure here shows in the installation.
+            let _ = program(&["apt-get", "update", "-qq"]).stdout(Stdio::null()).status();
+            process::run(program(&["apt-get", "install", "-y", "-qq", "--no-install-recommends", tool.package])
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .stdout(Stdio::null()))
+        }
+        From::Node => {
+            let prefix = tools.join("node");
+            std::fs::create_dir_all(&prefix)?;
+            process::run(program(&["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", tool.package])
+                .arg("--prefix")
+                .arg(prefix))
+        }
+        From::Python => {
+            let venv = tools.join("python");
+            process::run(program(&["python3", "-m", "venv"]).arg(&venv))?;
+            let pip = venv.join("bin/pip");
+            process::run(program(&[&pip.to_string_lossy(), "install", "--quiet", "--disable-pip-version-check"])
+                .args(tool.package.split(' ')))?;
+            Ok(std::fs::write(marker(tool), "")?)
+        }
+        From::Go => process::run(program(&["go", "install", tool.package]).env("GOBIN", tools.join("go"))),
+        From::Cargo => {
+            process::run(program(&["cargo", "install", "--quiet", "--locked", tool.package]).arg("--root").arg(tools))
+        }
+    }
+}
