@@ -50,9 +50,10 @@ pub struct Snapshot {
 
 /// The circuit breaker of one upstream. Shared by reference or [`Arc`] between all threads.
 pub struct Breaker {
-    /// State in the two low bits, generation above: all that the closed path reads. Written under the lock.
+    /// State in the two low bits, generation above: all that the closed path reads. Written under the lock. Relaxed is
+    /// enough, because nothing that is read without the lock is believed for the sake of another.
     head: AtomicU64,
-    /// When an open breaker becomes half-open. Written under the lock, before `head` says open.
+    /// When an open breaker becomes half-open; only ever later. Written under the lock.
     open_until: AtomicU64,
     rules: Rules,
     successes: Successes,
@@ -168,8 +169,7 @@ impl Breaker {
     #[inline]
     fn ticket(&self, now: u64) -> Result<Ticket, Rejected> {
         loop {
-            // Acquire: whoever sees a state also sees the `open_until` that was stored before it.
-            let head = self.head.load(Ordering::Acquire);
+            let head = self.head.load(Ordering::Relaxed);
             if state_of(head) == State::Closed {
                 return Ok(Ticket { head, since: now, lease: None });
             }
@@ -195,7 +195,7 @@ impl Breaker {
     fn lease(&self, head: u64, now: u64) -> Result<Option<NonZeroU64>, Rejected> {
         if state_of(head) == State::Open {
             // A flood that is being refused must not queue at the lock. Should the breaker have moved on since `head` was
-            // read, this is the answer of a moment ago.
+            // read, this is the answer of a moment ago. An end that is older than `head` is over, and leads to the lock.
             let retry_after_nanos = decide::remaining(&self.rules, self.open_until.load(Ordering::Relaxed), now);
             if retry_after_nanos > 0 {
                 return Err(Rejected { retry_after_nanos });
@@ -214,7 +214,7 @@ impl Breaker {
     #[inline]
     pub(super) fn settle(&self, head: u64, verdict: Verdict, now: u64) {
         match verdict {
-            Verdict::Success if self.head.load(Ordering::Acquire) == head => {
+            Verdict::Success if self.head.load(Ordering::Relaxed) == head => {
                 self.successes.add(self.rules.buckets, generation_of(head), now);
             }
             Verdict::Failure(kind) => self.settle_failure(head, kind, now),
@@ -281,7 +281,7 @@ impl Breaker {
         machine.cause = Some(cause);
         let head = self.head.load(Ordering::Relaxed);
         let next = generation_of(head).wrapping_add(1) << STATE_BITS | to as u64;
-        self.head.store(next, Ordering::Release);
+        self.head.store(next, Ordering::Relaxed);
         self.observer.transition(&Transition { from: state_of(head), to, cause });
     }
 
@@ -296,7 +296,7 @@ impl Breaker {
 
     /// The state last entered.
     fn state(&self) -> State {
-        state_of(self.head.load(Ordering::Acquire))
+        state_of(self.head.load(Ordering::Relaxed))
     }
 
     /// The generation by now; does not move while the lock is held.
@@ -323,6 +323,7 @@ impl Machine {
         let number = self.last_lease.saturating_add(1);
         self.probes.push(Lease { number, until: now.saturating_add(rules.probe_lease_nanos) });
         self.last_lease = number;
+        debug_assert!(self.probes.len() <= rules.probes as usize, "more probes are out than asked for");
         number
     }
 

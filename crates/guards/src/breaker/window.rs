@@ -19,8 +19,8 @@ use super::sync::{AtomicU64, Ordering, SEATS, seat};
 /// bucket, and a new generation begins, without anyone clearing anything. A count that outgrows 28 bits starts again at
 /// 0 (268 million successes of one thread within one bucket), and a stamp comes back after a million turns of the ring.
 ///
-/// A thread whose `now` is more than a window older than its last one takes the place from the newer bucket, and the count
-/// of that one is lost.
+/// Whoever counts takes the place: a success whose `now` is more than a window older than another's in the same ring, or
+/// (in the shared ring) whose thread was held up right here for a whole generation, costs the newer bucket its count.
 #[derive(Debug)]
 pub(super) struct Successes {
     seats: [Seat; SEATS],

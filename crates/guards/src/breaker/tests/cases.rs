@@ -1,5 +1,7 @@
 //! Opening, staying closed, refusing and coming back, case by case.
 
+use std::sync::{Arc, Mutex};
+
 use portcullis_core::clock::retry_after_seconds;
 use portcullis_core::fault::{ErrorType, Fault};
 
@@ -19,7 +21,7 @@ fn fail(breaker: &Breaker, now: u64) {
 }
 
 /// A breaker that opened at `now`.
-fn opened(config: &BreakerConfig, now: u64) -> (std::sync::Arc<Breaker>, super::Seen) {
+fn opened(config: &BreakerConfig, now: u64) -> (Arc<Breaker>, super::Seen) {
     let (breaker, seen) = breaker(config);
     for _ in 0..config.failures {
         fail(&breaker, now);
@@ -263,6 +265,50 @@ fn what_happened_before_it_closed_again_is_forgotten() {
     assert_eq!(seen.gauge(), State::Closed);
     fail(&breaker, 31 * SECOND);
     assert_eq!(seen.states(), [State::Open, State::HalfOpen, State::Closed, State::Open]);
+}
+
+/// Metrics of attempts: every report once with its time, also a late one; every refusal once; nothing of what is dropped.
+#[test]
+fn attempts_and_refusals_are_told_as_they_happen() {
+    /// A report, or none for a refusal.
+    type Word = Option<(Verdict, u64)>;
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<Vec<Word>>>);
+    impl Observer for Told {
+        fn transition(&self, _: &Transition) {}
+        fn reported(&self, verdict: Verdict, took_nanos: u64) {
+            self.0.lock().unwrap().push(Some((verdict, took_nanos)));
+        }
+        fn rejected(&self) {
+            self.0.lock().unwrap().push(None);
+        }
+    }
+    let told = Told::default();
+    let config = BreakerConfig { failures: 1, ..BreakerConfig::default() };
+    let breaker = Arc::new(Breaker::new(rules(&config), told.clone()));
+    let late = breaker.admit_owned(SECOND).expect("closed");
+    breaker.admit(SECOND).expect("closed").success(3 * SECOND);
+    drop(breaker.admit(SECOND));
+    fail(&breaker, 3 * SECOND);
+    assert!(breaker.admit(4 * SECOND).is_err());
+    late.report(5 * SECOND, Verdict::Answered);
+    let probe = breaker.admit_owned(33 * SECOND).expect("a probe");
+    assert!(breaker.admit(33 * SECOND).is_err());
+    probe.success(34 * SECOND);
+    breaker.admit(34 * SECOND).expect("closed").success(0); // a clock that went backwards
+    let failure = Verdict::Failure(ErrorType::ApiError);
+    assert_eq!(
+        *told.0.lock().unwrap(),
+        [
+            Some((Verdict::Success, 2 * SECOND)),
+            Some((failure, 0)),
+            None,
+            Some((Verdict::Answered, 4 * SECOND)),
+            None,
+            Some((Verdict::Success, SECOND)),
+            Some((Verdict::Success, 0)),
+        ]
+    );
 }
 
 /// A clock that goes backwards must not reopen what is half-open, lengthen a wait or bring back a window.

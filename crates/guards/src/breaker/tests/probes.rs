@@ -180,9 +180,13 @@ fn late_verdicts_of_an_older_generation_are_ignored() {
     from_half_open.success(BACK);
     // Closed again, in the third generation: nothing of the first one counts.
     from_first.next().unwrap().failure(BACK, ErrorType::ApiError);
-    from_first.for_each(|permit| permit.success(BACK));
-    assert_eq!(seen.states(), [State::Open, State::HalfOpen, State::Closed]);
+    from_first.next().unwrap().success(BACK);
     assert_eq!(breaker.snapshot(BACK).counts.total, 0);
+    // Nor does it cost the third one what it has counted.
+    breaker.admit(BACK).expect("closed").success(BACK);
+    from_first.for_each(|permit| permit.success(BACK));
+    assert_eq!(breaker.snapshot(BACK).counts.total, 1);
+    assert_eq!(seen.states(), [State::Open, State::HalfOpen, State::Closed]);
 }
 
 /// Row 143: a reload that drops the breaker while a probe is out.

@@ -131,6 +131,12 @@ impl Reference {
         self.outcomes.iter().filter(|(time, failed)| counts(*time) && (*failed || !only_failures)).count()
     }
 
+    /// Failures younger than the window.
+    fn recent(&self, now: u64) -> u64 {
+        let is_recent = |time: u64| now - time < self.rules.window_nanos;
+        self.outcomes.iter().filter(|(time, failed)| *failed && is_recent(*time)).count() as u64
+    }
+
     fn report(&mut self, paper: Paper, verdict: Verdict, now: u64) {
         if paper.stay != self.states.len() {
             return;
@@ -158,10 +164,8 @@ impl Reference {
             Verdict::Success => self.outcomes.push((now, false)),
             Verdict::Failure(_) => {
                 self.outcomes.push((now, true));
-                let is_recent = |time: u64| now - time < self.rules.window_nanos;
-                let recent = self.outcomes.iter().filter(|(time, failed)| *failed && is_recent(*time)).count();
                 let (failed, total) = (self.in_buckets(now, true), self.in_buckets(now, false));
-                if recent >= self.rules.failures as usize
+                if self.recent(now) >= u64::from(self.rules.failures)
                     && total >= self.rules.minimum as usize
                     && failed as f64 >= f64::from(self.rules.ratio_millionths) / 1e6 * total as f64 - 1e-9
                 {
@@ -179,7 +183,7 @@ proptest! {
     fn the_breaker_does_what_the_model_does(
         rules in rules(),
         begin in 0..100 * SECOND,
-        history in prop::collection::vec(event(), 1..250),
+        history in prop::collection::vec(event(), 1..120),
     ) {
         let seen = Seen::default();
         let breaker = Arc::new(Breaker::new(rules.clone(), seen.clone()));
@@ -232,6 +236,7 @@ proptest! {
             if model.state() == State::Closed {
                 prop_assert_eq!(snapshot.counts.failed, model.in_buckets(now, true) as u64);
                 prop_assert_eq!(snapshot.counts.total, model.in_buckets(now, false) as u64);
+                prop_assert_eq!(snapshot.counts.recent_failures, model.recent(now).min(u64::from(model.rules.failures)));
                 // And what the buckets hold lies between the window and 16/15 of it.
                 let window = model.rules.window_nanos;
                 let younger = |age: u64| model.outcomes.iter().filter(|(time, _)| now - time < age).count() as u64;
@@ -249,7 +254,7 @@ proptest! {
     #[test]
     fn nothing_wedges_it(
         rules in rules(),
-        history in prop::collection::vec((0..20 * SECOND, event()), 1..200),
+        history in prop::collection::vec((0..20 * SECOND, event()), 1..120),
     ) {
         let seen = Seen::default();
         let breaker = Arc::new(Breaker::new(rules.clone(), seen.clone()));

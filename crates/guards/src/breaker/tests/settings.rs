@@ -32,6 +32,15 @@ fn everything_can_be_written() {
     );
 }
 
+/// In binary 0.000249 is a little less; a share is what was written, to a millionth.
+#[test]
+fn a_share_is_rounded_and_not_cut() {
+    for (json, millionths) in [(r#"{"ratio":0.000249}"#, 249), (r#"{"ratio":0.57}"#, 570_000), (r#"{"ratio":1e-6}"#, 1)]
+    {
+        assert_eq!(read(json).unwrap().compile(LEASE).unwrap().unwrap().ratio_millionths, millionths, "{json}");
+    }
+}
+
 #[test]
 fn an_unknown_key_and_a_bare_number_are_refused() {
     assert!(read(r#"{"failure":5}"#).unwrap_err().to_string().contains("failure"));
