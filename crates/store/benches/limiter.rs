@@ -3,6 +3,7 @@
 //! Every request is admitted unless the name says otherwise. Figures are per decision as one thread sees it, with one
 //! thread and with two on the same limiter. `clock passed in` is the decision alone, as the gateway makes it: it reads
 //! the clock once a request for everybody. `hash and clock` is the whole way from bytes to answer.
+//! Two threads contend only while both run: on a machine with other work the contended rows come out too low.
 //! Only ratios within one run travel to another machine. Run: `cargo bench -p portcullis-store --bench limiter`.
 #![allow(clippy::unwrap_used, reason = "a benchmark may stop")]
 
@@ -24,13 +25,13 @@ const MANY: u64 = 10_000_000;
 const KEYS: [u64; 3] = [1, 1_000, MANY];
 
 /// Ten million keys fit the first table and flood the second, which has room for one in ten of them.
-static ROOMY: LazyLock<Filled> = LazyLock::new(|| Filled::new(512 * MIB));
-static TIGHT: LazyLock<Filled> = LazyLock::new(|| Filled::new(16 * MIB));
+static ROOMY: LazyLock<Filled> = LazyLock::new(|| Filled::new(512 * MIB, MANY));
+static TIGHT: LazyLock<Filled> = LazyLock::new(|| Filled::new(16 * MIB, MANY / 5));
 static POLICY: LazyLock<PolicyKey> = LazyLock::new(|| KeyHasher::random().unwrap().policy("bench"));
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-static GOVERNOR: LazyLock<Governor<QuantaClock>> = LazyLock::new(|| governor(QuantaClock::default()));
+static GOVERNOR: LazyLock<Governor<QuantaClock>> = LazyLock::new(|| governor(QuantaClock::default(), MANY));
 static GOVERNOR_CLOCKLESS: LazyLock<Governor<FakeRelativeClock>> =
-    LazyLock::new(|| governor(FakeRelativeClock::default()));
+    LazyLock::new(|| governor(FakeRelativeClock::default(), 1_000));
 
 type Governor<C> = governor::RateLimiter<u64, DefaultKeyedStateStore<u64>, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
@@ -41,21 +42,21 @@ struct Filled {
 }
 
 impl Filled {
-    fn new(bytes: usize) -> Self {
+    fn new(bytes: usize, keys: u64) -> Self {
         let quota =
             Quota { algorithm: Algorithm::TokenBucket, limit: 10_000_000, period_nanos: SECOND, burst: 1 << 50 };
         let filled = Self { counters: MemoryCounters::new(bytes).unwrap(), quota: quota.compile().unwrap() };
-        for number in 0..MANY {
+        for number in 0..keys {
             filled.counters.take(key(number), &filled.quota, 1, 0);
         }
         filled
     }
 }
 
-fn governor<C: Clock>(clock: C) -> Governor<C> {
+fn governor<C: Clock>(clock: C, keys: u64) -> Governor<C> {
     let quota = governor::Quota::per_second(NonZeroU32::new(1_000_000_000).unwrap());
     let limiter = governor::RateLimiter::new(quota, DefaultKeyedStateStore::default(), clock);
-    for number in 0..MANY {
+    for number in 0..keys {
         let _ = limiter.check_key(&number);
     }
     limiter
@@ -87,7 +88,7 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench_group(sample_count = 60, sample_size = 5000)]
+#[divan::bench_group(sample_count = 40, sample_size = 5000)]
 mod decision {
     use super::*;
 
@@ -120,7 +121,7 @@ mod decision {
         bencher.with_inputs(|| key(draw(keys))).bench_values(take);
     }
 
-    #[divan::bench(args = KEYS, threads = [1, 2])]
+    #[divan::bench(args = [1, 1_000], threads = [1, 2])]
     fn governor_clock_passed_in(bencher: Bencher<'_, '_>, keys: u64) {
         let limiter = &*GOVERNOR_CLOCKLESS;
         bencher.with_inputs(|| draw(keys)).bench_values(|number| limiter.check_key(&number).is_ok());
@@ -133,7 +134,7 @@ mod decision {
     }
 }
 
-#[divan::bench_group(sample_count = 60, sample_size = 5000)]
+#[divan::bench_group(sample_count = 40, sample_size = 5000)]
 mod parts {
     use super::*;
 

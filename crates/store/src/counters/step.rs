@@ -25,26 +25,17 @@ pub(crate) struct Step {
     pub(crate) next: Option<u64>,
 }
 
-/// An [`Outcome`] without what only the caller knows: whose limit the client is told.
+/// What is said to a request, before [`CompiledQuota::outcome`] puts it in units.
+///
+/// Two steps, because the first runs between reading a state and swapping it, where every nanosecond is one in which
+/// another thread can come in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    pub(crate) remaining: u64,
-    pub(crate) reset_after_nanos: Nanos,
+    /// Nanoseconds of a bucket, or units of a window.
+    left: u64,
+    reset_after_nanos: Nanos,
     /// 0 exactly when allowed.
-    pub(crate) retry_after_nanos: Nanos,
-}
-
-impl Answer {
-    pub(crate) fn is_allowed(self) -> bool {
-        self.retry_after_nanos == 0
-    }
-
-    /// The outcome for a client whose quota has this capacity.
-    #[inline(always)]
-    pub(crate) fn outcome(self, limit: u64) -> Outcome {
-        let Self { remaining, reset_after_nanos, retry_after_nanos } = self;
-        Outcome { allowed: self.is_allowed(), limit, remaining, reset_after_nanos, retry_after_nanos }
-    }
+    retry_after_nanos: Nanos,
 }
 
 /// How much of its quota a state has used, whichever quota that was.
@@ -111,6 +102,23 @@ impl CompiledQuota {
         }
     }
 
+    /// An answer in the units of this quota, which must be the one that gave it.
+    #[inline(always)]
+    pub(crate) fn outcome(&self, answer: Answer) -> Outcome {
+        let Answer { left, reset_after_nanos, retry_after_nanos } = answer;
+        let remaining = match self.algorithm {
+            Algorithm::TokenBucket => self.span.divide(left),
+            Algorithm::FixedWindow => left,
+        };
+        Outcome {
+            allowed: retry_after_nanos == 0,
+            limit: self.capacity,
+            remaining,
+            reset_after_nanos,
+            retry_after_nanos,
+        }
+    }
+
     /// What a state becomes when its key comes under this quota after one of the given class: between quotas of one
     /// algorithm the time or the count already used, up to a full use; between algorithms the same share.
     pub(crate) fn convert(&self, class: u16, state: u64, now: Nanos) -> u64 {
@@ -144,11 +152,8 @@ impl CompiledQuota {
             // At most `full + slack + full`, far below 2^64.
             let after = ahead + cost * self.span.value();
             if after <= full || cost == 0 {
-                let answer = Answer {
-                    remaining: self.span.divide(full.saturating_sub(after)),
-                    reset_after_nanos: after,
-                    retry_after_nanos: 0,
-                };
+                let answer =
+                    Answer { left: full.saturating_sub(after), reset_after_nanos: after, retry_after_nanos: 0 };
                 let next = (cost > 0).then_some(now + after);
                 return Step { answer, next };
             }
@@ -160,11 +165,7 @@ impl CompiledQuota {
     #[inline(always)]
     fn refuse_bucket(&self, ahead: u64, retry_after_nanos: Nanos, stranded: bool, now: Nanos) -> Step {
         let full = self.tolerance_nanos;
-        let answer = Answer {
-            remaining: self.span.divide(full.saturating_sub(ahead)),
-            reset_after_nanos: ahead,
-            retry_after_nanos,
-        };
+        let answer = Answer { left: full.saturating_sub(ahead), reset_after_nanos: ahead, retry_after_nanos };
         Step { answer, next: stranded.then_some(now + full) }
     }
 
@@ -189,12 +190,12 @@ impl CompiledQuota {
         let reset_after_nanos = end - now;
         let free = self.capacity - count;
         if cost <= free || cost == 0 {
-            let answer = Answer { remaining: free - cost, reset_after_nanos, retry_after_nanos: 0 };
+            let answer = Answer { left: free - cost, reset_after_nanos, retry_after_nanos: 0 };
             let next = (cost > 0).then_some(end_steps << COUNT_BITS | (count + cost));
             return Step { answer, next };
         }
         let answer = Answer {
-            remaining: free,
+            left: free,
             reset_after_nanos,
             retry_after_nanos: if cost > self.capacity { NEVER } else { reset_after_nanos },
         };

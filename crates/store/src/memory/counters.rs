@@ -21,7 +21,7 @@ mod set;
 mod table;
 
 use crate::counters::{Answer, CompiledQuota, Counters, Key, Nanos, Outcome};
-use set::Full;
+use set::{Charge, Full};
 use table::Table;
 
 /// Sets that share their overflow buckets.
@@ -99,16 +99,16 @@ impl MemoryCounters {
         Pressure { forgotten: slots.forgotten, overflowed: slots.full, turned_away: overflow.full }
     }
 
-    /// What is left when a key could not be served at once: it is new, contended, or there is no slot for it.
+    /// What is left when one try did not do: the key is new, contended, or there is no slot for it.
     #[cold]
     #[inline(never)]
     fn take_with_patience(&self, key: Key, quota: &CompiledQuota, cost: u64, now: Nanos) -> Outcome {
         match self.slots.take(self.slots.place(key.hash()), key.hash(), quota, cost, now) {
-            Ok(answer) => answer.outcome(quota.capacity()),
+            Ok(answer) => quota.outcome(answer),
             Err(Full { .. }) => {
                 let (place, tag) = self.overflow_of(key);
                 let wide = quota.widened(OVERFLOW_TIMES);
-                narrowed(quota, cost, self.overflow.take(place, tag, &wide, cost, now))
+                narrowed(quota, &wide, cost, self.overflow.take(place, tag, &wide, cost, now))
             }
         }
     }
@@ -125,34 +125,35 @@ impl Counters for MemoryCounters {
         if cost == 0 {
             return self.peek(key, quota, cost, now);
         }
-        match self.slots.take_at_once(self.slots.place(key.hash()), key.hash(), quota, cost, now) {
-            Some(answer) => answer.outcome(quota.capacity()),
-            None => self.take_with_patience(key, quota, cost, now),
+        match self.slots.charge(self.slots.place(key.hash()), key.hash(), quota, cost, now) {
+            Charge::Done(answer) => quota.outcome(answer),
+            Charge::Raced | Charge::Lost => self.take_with_patience(key, quota, cost, now),
         }
     }
 
     fn peek(&self, key: Key, quota: &CompiledQuota, cost: u64, now: Nanos) -> Outcome {
         match self.slots.peek(self.slots.place(key.hash()), key.hash(), quota, cost, now) {
-            Ok(answer) => answer.outcome(quota.capacity()),
+            Ok(answer) => quota.outcome(answer),
             Err(Full { .. }) => {
                 let (place, tag) = self.overflow_of(key);
                 let wide = quota.widened(OVERFLOW_TIMES);
-                narrowed(quota, cost, self.overflow.peek(place, tag, &wide, cost, now))
+                narrowed(quota, &wide, cost, self.overflow.peek(place, tag, &wide, cost, now))
             }
         }
     }
 }
 
 /// What a client whose request was counted in an overflow bucket is told: its own limit, never the shared one.
-fn narrowed(quota: &CompiledQuota, cost: u64, answer: Result<Answer, Full>) -> Outcome {
+fn narrowed(quota: &CompiledQuota, wide: &CompiledQuota, cost: u64, answer: Result<Answer, Full>) -> Outcome {
     let limit = quota.capacity();
-    let answer = match answer {
-        Ok(answer) => Answer { remaining: answer.remaining.min(limit), ..answer },
-        Err(Full { retry_after_nanos }) => Answer {
+    match answer.map(|answer| wide.outcome(answer)) {
+        Ok(outcome) => Outcome { limit, remaining: outcome.remaining.min(limit), ..outcome },
+        Err(Full { retry_after_nanos }) => Outcome {
+            allowed: cost == 0,
+            limit,
             remaining: 0,
             reset_after_nanos: retry_after_nanos,
             retry_after_nanos: if cost == 0 { 0 } else { retry_after_nanos },
         },
-    };
-    answer.outcome(limit)
+    }
 }

@@ -18,13 +18,17 @@ fn window(limit: u64, period_nanos: u64) -> CompiledQuota {
 /// One key's state, driven by hand.
 struct Cell(u64);
 
+fn outcome(quota: &CompiledQuota, state: u64, cost: u64, now: Nanos) -> Outcome {
+    quota.outcome(quota.step(state, cost, now).answer)
+}
+
 impl Cell {
     fn take(&mut self, quota: &CompiledQuota, cost: u64, now: Nanos) -> Outcome {
         let step = quota.step(self.0, cost, now);
         if let Some(next) = step.next {
             self.0 = next;
         }
-        step.answer.outcome(quota.capacity())
+        quota.outcome(step.answer)
     }
 
     fn drain(&mut self, quota: &CompiledQuota, now: Nanos) -> u64 {
@@ -139,15 +143,15 @@ fn conversion_keeps_the_share_between_algorithms() {
 fn conversion_within_an_algorithm_keeps_what_was_used() {
     let old = bucket(10, SECOND, 100);
     let state = old.step(FRESH, 60, HOUR).next.unwrap();
-    let left = |quota: &CompiledQuota| quota.step(quota.convert(old.class(), state, HOUR), 0, HOUR).answer.remaining;
+    let left = |quota: &CompiledQuota| outcome(quota, quota.convert(old.class(), state, HOUR), 0, HOUR).remaining;
     assert_eq!((left(&bucket(10, SECOND, 200)), left(&bucket(10, SECOND, 50))), (140, 0));
     let smaller = bucket(10, SECOND, 58);
-    let refused = smaller.step(smaller.convert(old.class(), state, HOUR), 1, HOUR).answer;
+    let refused = outcome(&smaller, smaller.convert(old.class(), state, HOUR), 1, HOUR);
     assert_eq!(refused.retry_after_nanos, SECOND / 10, "waits as one who has used up the new quota, not the old");
 
     let old = window(100, HOUR);
     let state = old.step(FRESH, 60, HOUR).next.unwrap();
-    let left = |quota: &CompiledQuota| quota.step(quota.convert(old.class(), state, HOUR), 0, HOUR).answer.remaining;
+    let left = |quota: &CompiledQuota| outcome(quota, quota.convert(old.class(), state, HOUR), 0, HOUR).remaining;
     assert_eq!((left(&window(200, HOUR / 2)), left(&window(50, HOUR))), (140, 0));
 }
 
@@ -178,13 +182,14 @@ proptest! {
         for quota in quotas.into_iter().flatten() {
             for state in [state, state >> 5, quota.convert(class, state, now)] {
                 let step = quota.step(state, cost, now);
-                prop_assert!(step.answer.remaining <= quota.capacity());
-                prop_assert!(!step.answer.is_allowed() || cost <= quota.capacity());
+                let said = quota.outcome(step.answer);
+                prop_assert!(said.remaining <= quota.capacity());
+                prop_assert!(!said.allowed || cost <= quota.capacity());
                 prop_assert_ne!(step.next, Some(u64::MAX));
                 let _ = usage(class, state, now);
             }
             let converted = quota.convert(class, state, now);
-            let after = quota.step(converted, 0, now).answer.reset_after_nanos;
+            let after = outcome(&quota, converted, 0, now).reset_after_nanos;
             prop_assert!(after <= quota.tolerance_nanos.max(quota.span_nanos()), "waits {after}");
         }
     }
@@ -203,7 +208,7 @@ proptest! {
         let answer = cell.take(&quota, cost, now);
         prop_assert!(!answer.allowed);
         let at = now + answer.retry_after_nanos;
-        prop_assert!(!quota.step(cell.0, cost, at - 1).answer.is_allowed());
-        prop_assert!(quota.step(cell.0, cost, at).answer.is_allowed());
+        prop_assert!(!outcome(&quota, cell.0, cost, at - 1).allowed);
+        prop_assert!(outcome(&quota, cell.0, cost, at).allowed);
     }
 }

@@ -3,8 +3,8 @@
 //! The set under test is the one the table uses, with loom's atomics and mutex in place of the standard ones and one or
 //! two slots in place of eight. Preemptions are bounded at three a run, which keeps a model to seconds.
 
-use super::set::{Full, Latch, Set, Tally, Word, tag_of};
-use crate::counters::{Algorithm, Answer, CompiledQuota, Quota};
+use super::set::{Charge, Full, Latch, Set, Tally, Word, tag_of};
+use crate::counters::{Algorithm, CompiledQuota, Outcome, Quota};
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
@@ -45,18 +45,21 @@ impl<const SLOTS: usize> Small<SLOTS> {
         Set { tags: &self.tags, states: &self.states }
     }
 
-    fn take(&self, key: u64, quota: &CompiledQuota) -> Result<Answer, Full> {
+    fn take(&self, key: u64, quota: &CompiledQuota) -> Result<Outcome, Full> {
         self.take_units(key, quota, 1)
     }
 
-    fn take_units(&self, key: u64, quota: &CompiledQuota, cost: u64) -> Result<Answer, Full> {
+    fn take_units(&self, key: u64, quota: &CompiledQuota, cost: u64) -> Result<Outcome, Full> {
         // The two steps of `MemoryCounters::take`.
-        let at_once = self.set().take_at_once(tag_of(key), quota, cost, 0);
-        at_once.map_or_else(|| self.set().take(&self.latch, tag_of(key), quota, cost, 0), Ok)
+        let answer = match self.set().charge(tag_of(key), quota, cost, 0) {
+            Charge::Done(answer) => Ok(answer),
+            Charge::Raced | Charge::Lost => self.set().take(&self.latch, tag_of(key), quota, cost, 0),
+        };
+        answer.map(|answer| quota.outcome(answer))
     }
 
     fn left(&self, key: u64, quota: &CompiledQuota) -> Option<u64> {
-        self.set().peek(tag_of(key), quota, 0, 0).ok().map(|answer| answer.remaining)
+        self.set().peek(tag_of(key), quota, 0, 0).ok().map(|answer| quota.outcome(answer).remaining)
     }
 }
 
@@ -70,8 +73,8 @@ fn explore(model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-fn admitted(answers: &[Result<Answer, Full>]) -> usize {
-    answers.iter().filter(|given| given.is_ok_and(|answer| answer.is_allowed())).count()
+fn admitted(answers: &[Result<Outcome, Full>]) -> usize {
+    answers.iter().filter(|given| given.is_ok_and(|outcome| outcome.allowed)).count()
 }
 
 const A: u64 = 0x10;
@@ -108,7 +111,7 @@ fn two_new_keys_never_lose_a_charge() {
 fn a_key_being_used_up_is_not_forgotten() {
     explore(|| {
         let small = Small::<1>::new();
-        assert!(small.take(A, &quota(2)).unwrap().is_allowed());
+        assert!(small.take(A, &quota(2)).unwrap().allowed);
         let other = small.clone();
         let thread = thread::spawn(move || other.take(B, &quota(1)));
         let here = small.take(A, &quota(2));
@@ -128,7 +131,7 @@ fn a_key_being_used_up_is_not_forgotten() {
 fn a_charge_that_lands_on_a_newcomer_lets_nobody_through() {
     explore(|| {
         let small = Small::<1>::new();
-        assert!(small.take(A, &quota(2)).unwrap().is_allowed());
+        assert!(small.take(A, &quota(2)).unwrap().allowed);
         let other = small.clone();
         let thread = thread::spawn(move || other.take(B, &quota(2)));
         let here = small.take(A, &quota(2));
@@ -148,11 +151,11 @@ fn a_charge_that_lands_on_a_newcomer_lets_nobody_through() {
 fn no_key_is_refused_for_what_a_newcomer_used() {
     explore(|| {
         let small = Small::<1>::new();
-        assert!(small.take(A, &quota(2)).unwrap().is_allowed());
+        assert!(small.take(A, &quota(2)).unwrap().allowed);
         let other = small.clone();
         let thread = thread::spawn(move || other.take_units(B, &quota(2), 2));
         let here = small.take(A, &quota(2));
-        assert!(here.is_err() || here.is_ok_and(|answer| answer.is_allowed()), "{here:?}");
+        assert!(here.is_err() || here.is_ok_and(|outcome| outcome.allowed), "{here:?}");
         assert!(here.is_ok() != thread.join().unwrap().is_ok());
     });
 }
@@ -161,7 +164,7 @@ fn no_key_is_refused_for_what_a_newcomer_used() {
 fn a_changed_quota_keeps_what_was_used() {
     explore(|| {
         let small = Small::<1>::new();
-        assert!(small.take(A, &quota(4)).unwrap().is_allowed());
+        assert!(small.take(A, &quota(4)).unwrap().allowed);
         let other = small.clone();
         let thread = thread::spawn(move || other.take(A, &quota(2)));
         let here = small.take(A, &quota(2));

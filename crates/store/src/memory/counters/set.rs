@@ -62,7 +62,8 @@ pub(super) fn tag_of(hash: u64) -> u64 {
     if tag == 0 { 1 << 16 } else { tag }
 }
 
-enum Charge {
+/// What came of a try.
+pub(super) enum Charge {
     Done(Answer),
     /// Another thread charged the slot in the meantime.
     Raced,
@@ -77,15 +78,28 @@ enum Victim {
 }
 
 impl<W: Word, const SLOTS: usize> Set<'_, W, SLOTS> {
-    /// Takes `cost` from a key that has a slot under this very quota, if nobody interferes; else nothing happened.
+    /// Takes `cost` from a key that has a slot under this very quota, in one try.
     ///
     /// This is the way of nearly every request, kept free of loops and calls: an answer that comes from two places has
     /// to be put together in memory, which costs a quarter of the decision.
     #[inline(always)]
-    pub(super) fn take_at_once(&self, tag: u64, quota: &CompiledQuota, cost: u64, now: Nanos) -> Option<Answer> {
-        match self.charge(tag, quota, cost, now) {
-            Charge::Done(answer) => Some(answer),
-            Charge::Raced | Charge::Lost => None,
+    pub(super) fn charge(&self, tag: u64, quota: &CompiledQuota, cost: u64, now: Nanos) -> Charge {
+        let Some((slot, word)) = self.find(tag) else {
+            return Charge::Lost;
+        };
+        let state = self.states[slot].load();
+        // The tag is read again after the state: if it is still ours, so was the state.
+        if word != tag | u64::from(quota.class()) || state == MOVING || self.tags[slot].load() != word {
+            return Charge::Lost;
+        }
+        let step = quota.step(state, cost, now);
+        let Some(next) = step.next else {
+            return Charge::Done(step.answer);
+        };
+        match self.states[slot].replace(state, next) {
+            Ok(()) if self.tags[slot].load() == word => Charge::Done(step.answer),
+            Ok(()) => Charge::Lost,
+            Err(_) => Charge::Raced,
         }
     }
 
@@ -101,7 +115,7 @@ impl<W: Word, const SLOTS: usize> Set<'_, W, SLOTS> {
         loop {
             match self.charge(tag, quota, cost, now) {
                 Charge::Done(answer) => return Ok(answer),
-                Charge::Raced => continue,
+                Charge::Raced => {}
                 Charge::Lost => {
                     if let Some(answer) = self.admit(latch, tag, quota, cost, now) {
                         return answer;
@@ -154,28 +168,6 @@ impl<W: Word, const SLOTS: usize> Set<'_, W, SLOTS> {
             }
         }
         None
-    }
-
-    /// One try to charge the slot of a key that has one under this very quota.
-    #[inline(always)]
-    fn charge(&self, tag: u64, quota: &CompiledQuota, cost: u64, now: Nanos) -> Charge {
-        let Some((slot, word)) = self.find(tag) else {
-            return Charge::Lost;
-        };
-        let state = self.states[slot].load();
-        // The tag is read again after the state: if it is still ours, so was the state.
-        if word != tag | u64::from(quota.class()) || state == MOVING || self.tags[slot].load() != word {
-            return Charge::Lost;
-        }
-        let step = quota.step(state, cost, now);
-        let Some(next) = step.next else {
-            return Charge::Done(step.answer);
-        };
-        match self.states[slot].replace(state, next) {
-            Ok(()) if self.tags[slot].load() == word => Charge::Done(step.answer),
-            Ok(()) => Charge::Lost,
-            Err(_) => Charge::Raced,
-        }
     }
 
     /// Puts a new key into a slot and takes its first `cost`; `None` when the key is there by now.

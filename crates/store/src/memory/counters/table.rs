@@ -7,7 +7,7 @@
 //! Invariant: nothing here grows after `new`.
 
 use super::TableError;
-use super::set::{Full, Latch, Set, Tally, Word, tag_of};
+use super::set::{Charge, Full, Latch, Set, Tally, Word, tag_of};
 use crate::counters::{Answer, CompiledQuota, Nanos};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,17 +96,10 @@ impl Table {
         ((u128::from(hash) * self.sets as u128) >> 64) as usize
     }
 
-    /// Takes from the key with this hash in the set at `place` if that is a matter of a few instructions.
+    /// Takes from the key with this hash in the set at `place`, in one try.
     #[inline(always)]
-    pub(super) fn take_at_once(
-        &self,
-        place: usize,
-        hash: u64,
-        quota: &CompiledQuota,
-        cost: u64,
-        now: Nanos,
-    ) -> Option<Answer> {
-        self.set(place).take_at_once(tag_of(hash), quota, cost, now)
+    pub(super) fn charge(&self, place: usize, hash: u64, quota: &CompiledQuota, cost: u64, now: Nanos) -> Charge {
+        self.set(place).charge(tag_of(hash), quota, cost, now)
     }
 
     /// Takes from the key with this hash in the set at `place`.

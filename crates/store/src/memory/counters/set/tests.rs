@@ -1,7 +1,7 @@
 //! Who gives way in a full set, on one thread. What threads can do to each other is in `interleavings`.
 
 use super::*;
-use crate::counters::{Algorithm, Quota};
+use crate::counters::{Algorithm, Outcome, Quota};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
@@ -19,18 +19,19 @@ fn quotas() -> [CompiledQuota; 2] {
 }
 
 /// Fills a set of four with keys that use these amounts, brings a fifth, and says who is left with what.
-fn crowd(quota: &CompiledQuota, used: [u64; 4]) -> (Result<Answer, Full>, [u64; 4], Tally) {
+fn crowd(quota: &CompiledQuota, used: [u64; 4]) -> (Result<Outcome, Full>, [u64; 4], Tally) {
     let words: [[AtomicU64; 4]; 2] = Default::default();
     let set = Set { tags: &words[0], states: &words[1] };
     let latch = Mutex::new(Tally::default());
+    let take = |tag, cost| set.take(&latch, tag, quota, cost, 0).map(|answer| quota.outcome(answer));
     let tags = [1, 2, 3, 4].map(|hash| tag_of(hash * 0x0123_4567_89AB));
     for (tag, cost) in tags.into_iter().zip(used) {
-        assert!(set.take(&latch, tag, quota, cost, 0).unwrap().is_allowed());
+        assert!(take(tag, cost).unwrap().allowed);
     }
-    let answer = set.take(&latch, tag_of(0xFFFF), quota, 1, 0);
+    let answer = take(tag_of(0xFFFF), 1);
     let states = tags.map(|tag| {
         let slot = set.find(tag);
-        slot.map_or(0, |(slot, _)| 10 - quota.step(Word::load(&words[1][slot]), 0, 0).answer.remaining)
+        slot.map_or(0, |(slot, _)| 10 - quota.outcome(quota.step(Word::load(&words[1][slot]), 0, 0).answer).remaining)
     });
     let tally = *latch.lock().unwrap();
     (answer, states, tally)
@@ -46,7 +47,7 @@ fn the_key_that_used_the_least_gives_way() {
             ([10, 1, 10, 10], [10, 0, 10, 10]),
         ] {
             let (answer, states, tally) = crowd(&quota, used);
-            assert!(answer.is_ok_and(|answer| answer.is_allowed() && answer.remaining == 9));
+            assert!(answer.is_ok_and(|outcome| outcome.allowed && outcome.remaining == 9));
             assert_eq!((states, tally.forgotten, tally.full), (kept, 1, 0), "{quota:?}");
         }
     }
