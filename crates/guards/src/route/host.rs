@@ -60,56 +60,51 @@ pub(super) fn of_request<'a>(uri: &'a Uri, version: Version, headers: &'a Header
     Ok(Host { name: Some(name), rewritten })
 }
 
-/// The name in `host[:port]`, without port and trailing dot.
+/// The name in `host[:port]`, without port and trailing dot: labels of letters, digits, `-` and `_` (which container names
+/// use), separated by single dots, or an IPv6 address in brackets.
 pub(super) fn name_of(value: &[u8]) -> Result<&str, &'static str> {
-    let value = std::str::from_utf8(value).map_err(|_| INVALID)?;
-    if let Some(inside) = value.strip_prefix('[') {
-        let (address, port) = inside.split_once(']').ok_or(INVALID)?;
-        address.parse::<Ipv6Addr>().map_err(|_| INVALID)?;
-        check_port(port)?;
-        return Ok(&value[..address.len() + 2]);
-    }
-    let name = match value.bytes().position(|byte| byte == b':') {
-        Some(colon) => {
-            check_port(&value[colon..])?;
-            &value[..colon]
-        }
-        None => value,
-    };
-    let name = name.strip_suffix('.').unwrap_or(name);
-    check_name(name)?;
-    Ok(name)
-}
-
-/// Nothing, a colon, or a colon with a port of 1 to 65535.
-fn check_port(port: &str) -> Result<(), &'static str> {
-    let digits = match port.strip_prefix(':') {
-        Some("") => return Ok(()),
-        Some(digits) => digits,
-        None if port.is_empty() => return Ok(()),
-        None => return Err(INVALID),
-    };
-    let is_plain = digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    match digits.parse::<u16>() {
-        Ok(1..) if is_plain => Ok(()),
-        _ => Err(INVALID),
-    }
-}
-
-/// Labels of letters, digits, `-` and `_` (which container names use), separated by single dots.
-fn check_name(name: &str) -> Result<(), &'static str> {
-    if name.len() > MAX_NAME_BYTES {
-        return Err(INVALID);
+    if value.first() == Some(&b'[') {
+        return address_of(value);
     }
     let mut label_bytes = 0;
-    for byte in name.bytes() {
+    let mut end = value.len();
+    for (place, byte) in value.iter().enumerate() {
         match byte {
-            b'.' if label_bytes > 0 => label_bytes = 0,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' if label_bytes < MAX_LABEL_BYTES => label_bytes += 1,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => label_bytes += 1,
+            b'.' if (1..=MAX_LABEL_BYTES).contains(&label_bytes) => label_bytes = 0,
+            b':' => {
+                check_port(&value[place + 1..])?;
+                end = place;
+                break;
+            }
             _ => return Err(INVALID),
         }
     }
-    if label_bytes > 0 { Ok(()) } else { Err(INVALID) }
+    // A name may end in one dot; the loop let no dot through that follows another or stands first.
+    let has_dot = label_bytes == 0 && end > 1;
+    let name = &value[..end - usize::from(has_dot)];
+    let is_name = (has_dot || (1..=MAX_LABEL_BYTES).contains(&label_bytes)) && name.len() <= MAX_NAME_BYTES;
+    if is_name { std::str::from_utf8(name).map_err(|_| INVALID) } else { Err(INVALID) }
+}
+
+/// An IPv6 address with its brackets.
+fn address_of(value: &[u8]) -> Result<&str, &'static str> {
+    let close = value.iter().position(|byte| *byte == b']').ok_or(INVALID)?;
+    let text = std::str::from_utf8(&value[..=close]).map_err(|_| INVALID)?;
+    text[1..close].parse::<Ipv6Addr>().map_err(|_| INVALID)?;
+    match &value[close + 1..] {
+        [] => {}
+        [b':', port @ ..] => check_port(port)?,
+        _ => return Err(INVALID),
+    }
+    Ok(text)
+}
+
+/// What follows the colon: nothing, or 1 to 65535.
+fn check_port(digits: &[u8]) -> Result<(), &'static str> {
+    let is_plain = digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit);
+    let port = digits.iter().take(5).fold(0, |port, digit| port * 10 + u32::from(digit.wrapping_sub(b'0')));
+    if is_plain && (digits.is_empty() || (1..=65_535).contains(&port)) { Ok(()) } else { Err(INVALID) }
 }
 
 /// The form in which names are compared. `name` must have come from [`name_of`].

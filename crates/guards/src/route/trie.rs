@@ -12,7 +12,10 @@ use std::ops::ControlFlow;
 use super::pattern::Piece;
 
 /// Up to this many literal children are compared one by one, more are hashed.
-const MOST_COMPARED: usize = 8;
+const MOST_COMPARED: usize = 4;
+
+/// The start of a segment that is not there.
+const END: usize = usize::MAX;
 
 /// Where a host's patterns begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,44 +51,40 @@ impl<T> Trie<T> {
         path: &str,
         visit: &mut impl FnMut(&'t [T]) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        let segments = path.strip_prefix('/').filter(|rest| !rest.is_empty());
+        let start = if path.len() > 1 { 1 } else { END };
         if self.has_folded && path.bytes().any(|byte| byte.is_ascii_uppercase()) {
             let folded = path.to_ascii_lowercase();
-            return self.descend(root.0, segments, folded.strip_prefix('/').filter(|rest| !rest.is_empty()), visit);
+            return self.descend(root.0, start, path, &folded, visit);
         }
-        self.descend(root.0, segments, segments, visit)
+        self.descend(root.0, start, path, path, visit)
     }
 
-    /// `segments` and `folded` are the same text but for its case; `None` when nothing follows.
+    /// `start` is where the next segment begins in `path`, [`END`] when none is left; `folded` is the path in lower case.
     fn descend<'t, B>(
         &'t self,
         node: u32,
-        segments: Option<&str>,
-        folded: Option<&str>,
+        start: usize,
+        path: &str,
+        folded: &str,
         visit: &mut impl FnMut(&'t [T]) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let node = &self.nodes[node as usize];
-        match (segments, folded) {
-            (Some(segments), Some(folded)) => {
-                let (segment, after) = first(segments);
-                let (folded_segment, folded_after) = first(folded);
-                let children = [node.literals.find(segment), node.folded.find(folded_segment), node.one];
-                for child in children.into_iter().flatten() {
-                    self.descend(child, after, folded_after, visit)?;
-                }
+        if start != END {
+            let slash = path.as_bytes()[start..].iter().position(|byte| *byte == b'/');
+            let (end, next) = slash.map_or((path.len(), END), |slash| (start + slash, start + slash + 1));
+            if let Some(child) = node.literals.find(&path[start..end]) {
+                self.descend(child, next, path, folded, visit)?;
             }
-            _ if !node.exact.is_empty() => visit(&node.exact)?,
-            _ => {}
+            if let Some(child) = node.folded.find(&folded[start..end]) {
+                self.descend(child, next, path, folded, visit)?;
+            }
+            if let Some(child) = node.one {
+                self.descend(child, next, path, folded, visit)?;
+            }
+        } else if !node.exact.is_empty() {
+            visit(&node.exact)?;
         }
         if node.rest.is_empty() { ControlFlow::Continue(()) } else { visit(&node.rest) }
-    }
-}
-
-/// The first segment, and what follows the slash behind it.
-fn first(segments: &str) -> (&str, Option<&str>) {
-    match segments.split_once('/') {
-        Some((segment, after)) => (segment, Some(after)),
-        None => (segments, None),
     }
 }
 
