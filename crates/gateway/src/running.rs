@@ -35,18 +35,20 @@ impl Running {
         let mut mistakes = config.check();
         let mut upstreams = HashMap::new();
         for (name, upstream) in &config.upstreams {
-            match upstream.target() {
-                Ok((host, port)) => {
-                    let kept = previous
-                        .and_then(|previous| previous.upstreams.get(name.as_str()))
-                        .filter(|kept| kept.is_made_from(upstream))
-                        .cloned();
-                    let compiled =
-                        kept.unwrap_or_else(|| Arc::new(Upstream::compile(name, upstream, host, port)));
-                    upstreams.insert(Arc::clone(&compiled.name), compiled);
+            let mut find = |key: &str, message| mistakes.push(Mistake::new(format!("upstreams.{name}.{key}"), message));
+            let target = upstream.target().map_err(|message| find("url", message)).ok();
+            let fields = upstream.fields().map_err(|wrong| {
+                for (field, message) in wrong {
+                    find(&format!("request_headers.{field}"), message);
                 }
-                Err(message) => mistakes.push(Mistake::new(format!("upstreams.{name}.url"), message)),
-            }
+            });
+            let (Some((host, port)), Ok(fields)) = (target, fields) else { continue };
+            let kept = previous
+                .and_then(|previous| previous.upstreams.get(name.as_str()))
+                .filter(|kept| kept.is_made_from(upstream))
+                .cloned();
+            let compiled = kept.unwrap_or_else(|| Arc::new(Upstream::compile(name, upstream, host, port, fields)));
+            upstreams.insert(Arc::clone(&compiled.name), compiled);
         }
         let listener = config.listener_bounds(&mut mistakes);
         match request_path(&config.path_config(), ground) {

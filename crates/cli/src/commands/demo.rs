@@ -8,7 +8,7 @@ use portcullis_config::{FixedEnvironment, Source, load};
 use portcullis_gateway::config::{Config, ListenConfig};
 use portcullis_gateway::serve::{Bound, Start, serve};
 
-use super::run::code_of;
+use super::run::{Format, code_of};
 use crate::demo::{CONFIG, sample};
 
 /// Options of `demo`.
@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     /// Where metrics and health are served.
     #[arg(long, default_value = "127.0.0.1:9701", value_name = "ADDRESS")]
     telemetry: SocketAddr,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: Format,
 }
 
 /// Runs until it is interrupted.
@@ -34,6 +37,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut config = loaded.value;
     config.listen = vec![ListenConfig { address: arguments.listen }];
     config.telemetry.address = arguments.telemetry;
+    config.log.format = arguments.log_format.into();
     let start = Start {
         config,
         source: None,

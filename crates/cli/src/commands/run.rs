@@ -40,6 +40,15 @@ pub(crate) enum Format {
     Text,
 }
 
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> LogFormat {
+        match format {
+            Format::Json => LogFormat::Json,
+            Format::Text => LogFormat::Text,
+        }
+    }
+}
+
 /// What the command line says instead of the config; a reload keeps it.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Overrides {
@@ -71,10 +80,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let overrides = Overrides {
         listen: arguments.listen,
         telemetry: arguments.telemetry,
-        format: arguments.log_format.map(|format| match format {
-            Format::Json => LogFormat::Json,
-            Format::Text => LogFormat::Text,
-        }),
+        format: arguments.log_format.map(LogFormat::from),
     };
     let (mut config, file) = match (arguments.upstream, arguments.config) {
         (Some(url), _) => (Config::in_front_of(&url), None),

@@ -2,12 +2,19 @@
 //!
 //! Invariant: what is left out has the default that the doc comment states; `filled` is the only place that knows them.
 
+use std::collections::BTreeMap;
 use std::time::Duration as StdDuration;
 
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue};
+use portcullis_core::secret::Secret;
 use portcullis_core::units::Duration;
 use portcullis_guards::breaker;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Most `request_headers` of one upstream.
+const MOST_FIELDS: usize = 32;
 
 /// One upstream.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -17,6 +24,9 @@ pub struct UpstreamConfig {
     pub url: String,
     /// What `Host` it sees. Default: the client's.
     pub host: Option<HostChoice>,
+    /// Fields that every request to it carries, for example a key that only the gateway knows. They replace the client's.
+    /// Bounds: at most 32. Example: `Authorization: "Bearer ${file:/run/secrets/app}"`.
+    pub request_headers: BTreeMap<String, Secret>,
     /// How long it may take.
     pub timeout: TimeoutConfig,
     /// Whether it is asked again.
@@ -115,6 +125,31 @@ impl UpstreamConfig {
             connections: self.keep_alive.connections.unwrap_or(1024),
             idle: or(self.keep_alive.idle, 30_000),
         }
+    }
+
+    /// `request_headers` as they are sent.
+    ///
+    /// # Errors
+    /// Each name with what is wrong with it or its value. The value itself is never told.
+    pub fn fields(&self) -> Result<Vec<(HeaderName, HeaderValue)>, Vec<(String, String)>> {
+        let mut fields = Vec::new();
+        let mut wrong = Vec::new();
+        if self.request_headers.len() > MOST_FIELDS {
+            wrong.push((String::new(), format!("at most {MOST_FIELDS} fields")));
+        }
+        for (text, value) in &self.request_headers {
+            let mut refuse = |what: &str| wrong.push((text.clone(), what.to_owned()));
+            match (text.parse::<HeaderName>(), HeaderValue::from_str(value.expose())) {
+                (Ok(CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING), _) => refuse("frames the message, which is the gateway's own"),
+                (Ok(name), Ok(mut value)) => {
+                    value.set_sensitive(true);
+                    fields.push((name, value));
+                }
+                (Err(_), _) => refuse("is not a valid field name"),
+                (_, Err(_)) => refuse("has a value that cannot stand in a header field"),
+            }
+        }
+        if wrong.is_empty() { Ok(fields) } else { Err(wrong) }
     }
 
     /// Host and port of `url`.

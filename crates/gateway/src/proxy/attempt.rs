@@ -69,6 +69,9 @@ impl Outgoing {
         if let Some(host) = &upstream.own_host {
             headers.insert(http::header::HOST, host.clone());
         }
+        for (name, value) in &upstream.fields {
+            headers.insert(name.clone(), value.clone());
+        }
         let has_body = exchange.body != Body::Absent;
         let body = if has_body {
             let left = exchange.bounds.map_or(0, |bounds| bounds.body_bytes);

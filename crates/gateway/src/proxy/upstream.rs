@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use super::retry::{Budget, Retry};
 use crate::config::upstream::UpstreamConfig;
@@ -28,6 +28,8 @@ pub struct Upstream {
     pub port: u16,
     /// What `Host` says when the client's is not kept.
     pub own_host: Option<HeaderValue>,
+    /// Fields that replace the client's.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
     /// Time for a new connection.
     pub connect: Duration,
     /// Time from the sent request to the response head.
@@ -46,13 +48,14 @@ pub struct Upstream {
 impl Upstream {
     /// Compiles a config that has been checked.
     #[must_use]
-    pub fn compile(name: &str, config: &UpstreamConfig, host: String, port: u16) -> Upstream {
+    pub fn compile(name: &str, config: &UpstreamConfig, host: String, port: u16, fields: Vec<(HeaderName, HeaderValue)>) -> Upstream {
         let filled = config.filled();
         let own_host = filled.own_host.then(|| HeaderValue::from_str(&authority(&host, port)).ok()).flatten();
         Upstream {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name: Arc::from(name),
             own_host,
+            fields,
             host,
             port,
             connect: filled.connect,

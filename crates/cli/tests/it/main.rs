@@ -1,0 +1,14 @@
+//! The whole gateway, as a process, from outside: what a client sees, what an upstream sees, what the operator sees.
+
+mod commands;
+mod faults;
+mod life;
+mod misbehaving;
+mod scenarios;
+mod secrets;
+mod services;
+mod streams;
+mod telemetry;
+
+/// The binary under test.
+const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
