@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use crate::bench::candidate::Candidate;
 use crate::bench::load::Surroundings;
 use crate::bench::scenario::Scenario;
-use crate::bench::{checks, machine, prepare};
+use crate::bench::{checks, machine, prepare, present};
 use baseline::Baseline;
 use syscalls::Syscalls;
 
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut failures = Vec::new();
     for &scenario in scenarios {
         let mut counts = Vec::new();
-        for candidate in &candidates {
+        for candidate in &present(&candidates, scenario)? {
             let label = &candidate.label;
             eprintln!("{}: {label}", scenario.name());
             let count = count(candidate, scenario).with_context(|| format!("{label} in {}", scenario.name()))?;
@@ -125,6 +125,12 @@ fn print(scenario: Scenario, counts: &[Count]) {
             calls.receives,
             calls.others()
         );
+    }
+    for own in counts.iter().filter(|count| count.label.starts_with("portcullis")) {
+        for other in counts[1..].iter().filter(|count| count.label != own.label) {
+            let ratio = own.instructions / other.instructions;
+            println!("\nInstructions {} / {}: {ratio:.3}", own.label, other.label);
+        }
     }
     if let Some(goal) = scenario.instructions_goal() {
         for count in counts.iter().filter(|count| count.label.starts_with("portcullis")) {

@@ -81,6 +81,11 @@ impl Candidate {
         self.program == Program::Portcullis && self.binary.is_none()
     }
 
+    /// Whether it is another config of a program (`haproxy-ring`), and not the one the goals are about.
+    pub(crate) fn is_variant(&self) -> bool {
+        self.stem.contains('-')
+    }
+
     /// Whether the access log leaves by network, so that its lines cannot be counted.
     pub(crate) fn logs_elsewhere(&self, scenario: Scenario) -> anyhow::Result<bool> {
         let path = self.config(scenario)?;
@@ -173,11 +178,6 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// The process that was started.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// A folder of its own, gone when this is dropped.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -108,7 +108,7 @@ pub(crate) fn prepare(candidates: &[Candidate], is_built: bool) -> anyhow::Resul
 }
 
 /// The candidates that have a config for a scenario; names those that have none.
-fn present(candidates: &[Candidate], scenario: Scenario) -> anyhow::Result<Vec<Candidate>> {
+pub(crate) fn present(candidates: &[Candidate], scenario: Scenario) -> anyhow::Result<Vec<Candidate>> {
     let mut present = Vec::new();
     for candidate in candidates {
         let config = candidate.config(scenario)?;

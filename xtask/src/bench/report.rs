@@ -71,6 +71,7 @@ impl Results {
         if self.rows.iter().any(|row| row.idle.is_some()) {
             self.write_latencies(&mut text);
         }
+        self.write_comparisons(&mut text);
         self.write_verdicts(&mut text);
         text
     }
@@ -123,6 +124,19 @@ impl Results {
             text.push('\n');
         }
         let _ = writeln!(text, "\nIdle: {IDLE_CONNECTIONS} connections, each used once. p99 is a report, not a gate.");
+    }
+
+    /// The gateway against everyone else who is not the reference, from the same rounds.
+    fn write_comparisons(&self, text: &mut String) {
+        let is_ours = |row: &&Row| row.label.starts_with("portcullis");
+        for own in self.rows.iter().filter(is_ours) {
+            for other in self.rows.iter().skip(2).filter(|row| row.label != own.label) {
+                let Some(ratio) = ratios(own, other) else { continue };
+                let (low, high) = ratio.median_interval();
+                let _ =
+                    writeln!(text, "\nCPU {} / {}: {:.3} [{low:.3}-{high:.3}]", own.label, other.label, ratio.median());
+            }
+        }
     }
 
     fn write_verdicts(&self, text: &mut String) {
