@@ -7,7 +7,7 @@
 //! Invariant: what the upstream said is never replaced by something that allows more.
 
 use arrayvec::ArrayVec;
-use http::header::HeaderName;
+use http::header::{Entry, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use super::config::NAME_MAX;
@@ -47,9 +47,27 @@ pub(super) fn policies(policies: &[std::sync::Arc<Policy>]) -> Option<HeaderValu
     Some(HeaderValue::try_from(text).expect("names of policies are visible ASCII"))
 }
 
-/// A number as a field's value.
+/// The decimal digits of 0 to 999, three bytes each.
+static DIGITS: [u8; 3000] = {
+    let mut digits = [b'0'; 3000];
+    let mut number = 0;
+    while number < 1000 {
+        digits[3 * number] = b'0' + (number / 100) as u8;
+        digits[3 * number + 1] = b'0' + (number / 10 % 10) as u8;
+        digits[3 * number + 2] = b'0' + (number % 10) as u8;
+        number += 1;
+    }
+    digits
+};
+
+/// A number as a field's value. Small ones, which is what most limits leave, are borrowed and not allocated.
 pub(super) fn number(number: u64) -> HeaderValue {
-    HeaderValue::from(number)
+    if number >= 1000 {
+        return HeaderValue::from(number);
+    }
+    let leading_zeros = if number >= 100 { 0 } else { 1 + usize::from(number < 10) };
+    let digits = &DIGITS[3 * number as usize..][leading_zeros..3];
+    HeaderValue::from_static(std::str::from_utf8(digits).expect("digits are ASCII"))
 }
 
 /// Writes all fields. `quotations` are those of `rules.enforced`, in the same order.
@@ -82,27 +100,53 @@ fn reset_seconds(quotation: &Quotation, policy: &Policy) -> u64 {
 }
 
 fn write_older(policy: &Policy, quotation: &Quotation, unix_millis: u64, headers: &mut HeaderMap) {
-    if is_stricter_already(headers, quotation.remaining) {
-        return;
+    // Each name is looked up once where the upstream says nothing, which is the common case.
+    match headers.entry(LIMIT) {
+        Entry::Vacant(place) => {
+            place.insert(policy.limit.clone());
+        }
+        Entry::Occupied(mut theirs) => {
+            let limit = theirs.insert(policy.limit.clone());
+            if !is_looser(headers.get(&REMAINING), quotation.remaining) {
+                headers.insert(LIMIT, limit);
+                return;
+            }
+        }
+    }
+    match headers.entry(REMAINING) {
+        Entry::Vacant(place) => {
+            place.insert(number(quotation.remaining));
+        }
+        Entry::Occupied(mut theirs) if is_looser(Some(theirs.get()), quotation.remaining) => {
+            theirs.insert(number(quotation.remaining));
+        }
+        Entry::Occupied(_) => {
+            headers.remove(LIMIT);
+            return;
+        }
     }
     let reset_millis = quotation.reset_nanos.div_ceil(1_000_000);
-    headers.insert(LIMIT, policy.limit.clone());
-    headers.insert(REMAINING, number(quotation.remaining));
     headers.insert(RESET, number(unix_millis.saturating_add(reset_millis).div_ceil(1000)));
 }
 
-/// Whether the upstream speaks of its own limit, and does not allow more than `remaining`.
-fn is_stricter_already(headers: &HeaderMap, remaining: u64) -> bool {
-    match headers.get(&REMAINING) {
-        Some(theirs) => {
-            let theirs = theirs.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
-            // What cannot be read may be anything, so it stays.
-            theirs.is_none_or(|theirs| theirs <= remaining)
-        }
-        None => headers.contains_key(&LIMIT),
-    }
+/// Whether the upstream says that more than `remaining` is left. What is left out or cannot be read may be anything.
+fn is_looser(theirs: Option<&HeaderValue>, remaining: u64) -> bool {
+    let theirs = theirs.and_then(|theirs| theirs.to_str().ok()?.trim().parse::<u64>().ok());
+    theirs.is_some_and(|theirs| theirs > remaining)
 }
 
 fn put(text: &mut Text, bytes: &[u8]) {
     text.try_extend_from_slice(bytes).expect("ITEM_MAX bounds every item");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for expected in (0..=1100).chain([u64::MAX]) {
+            assert_eq!(number(expected), expected.to_string().as_str());
+        }
+    }
 }

@@ -238,8 +238,10 @@ fn a_reload_keeps_what_did_not_change() {
     assert!(ask(&changed, SECOND).is_ok(), "other rules, a new breaker");
     ground.breakers.refresh(SECOND);
     assert_eq!(gauge(&ground, "app"), 0.0, "the newest breaker is shown");
+    let state = || ground.breakers.snapshot(SECOND)[0].1.state;
+    assert_eq!(state(), State::Closed);
     drop((same, first));
-    assert_eq!(ground.breakers.snapshot(SECOND)[0].1.state, State::Closed);
+    assert_eq!(state(), State::Closed);
 }
 
 #[test]

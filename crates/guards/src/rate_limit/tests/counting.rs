@@ -131,6 +131,14 @@ fn looking_changes_nothing_and_foretells_what_happens() {
     }
 }
 
+#[test]
+fn looking_at_one_policy_takes_nothing_either() {
+    let guard = build(&bucket("1/1h", 1));
+    assert!((0..5).all(|_| ask(&guard, &mut Request::at(0).exchange(Touch::Peek)).is_none()));
+    assert_eq!(passed(&guard, 5, || Request::at(0)), 1);
+    assert!(ask(&guard, &mut Request::at(0).exchange(Touch::Peek)).is_some());
+}
+
 /// Counters belong to the name of the policy, so a reload forgets nobody.
 #[test]
 fn a_reload_keeps_what_was_used() {

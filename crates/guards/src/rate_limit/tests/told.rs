@@ -66,6 +66,17 @@ fn quota_and_window_are_the_burst_and_the_time_it_takes_to_come_back() {
     }
 }
 
+/// A third of a second is no whole number of nanoseconds; three of them must still not become two seconds.
+#[test]
+fn a_reset_is_never_later_than_the_window() {
+    let guard = build(&general(json!([{ "name": "p", "limit": "3/1s" }])));
+    assert_eq!(passed(&guard, 2, || Request::at(0)), 2);
+    let mut exchange = Request::at(0).exchange(Touch::Take);
+    ask(&guard, &mut exchange);
+    let head = told(&guard, &mut exchange, HeaderMap::new());
+    assert_eq!(text(&head, "ratelimit"), r#""p";r=0;t=1"#);
+}
+
 /// Row 129: a policy that did not refuse and is whole again only after `Retry-After` leaves its `t` out.
 #[test]
 fn a_refusal_tells_no_reset_later_than_retry_after() {
@@ -111,6 +122,12 @@ fn what_the_upstream_says_about_its_own_limits_is_never_loosened() {
     assert_eq!(text(&after(&[("x-ratelimit-remaining", "few")]), "x-ratelimit-remaining"), "few");
     let bare = after(&[("x-ratelimit-limit", "5")]);
     assert_eq!((text(&bare, "x-ratelimit-limit"), bare.contains_key("x-ratelimit-remaining")), ("5".into(), false));
+    let unlimited = after(&[("x-ratelimit-remaining", "2")]);
+    assert_eq!(
+        (text(&unlimited, "x-ratelimit-remaining"), unlimited.contains_key("x-ratelimit-limit")),
+        ("2".into(), false)
+    );
+    assert_eq!(limit(&after(&[("x-ratelimit-remaining", "2000")])), ("10".into(), "3".into()));
 }
 
 #[test]
