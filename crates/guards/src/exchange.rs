@@ -99,6 +99,8 @@ pub struct Exchange {
     pub version: Version,
     /// The header fields. The proxy takes them when it asks the upstream, so they may be empty on the way up.
     pub headers: HeaderMap,
+    /// How many field lines the client sent; guards add some of their own to `headers`.
+    pub arrived_fields: usize,
     /// What follows the head.
     pub body: Body,
     /// The other end of the connection.
@@ -108,6 +110,8 @@ pub struct Exchange {
 
     /// Given by `request_id`.
     pub request_id: Option<RequestId>,
+    /// Given by `request_id`: the same as a field, for the answer.
+    pub(crate) request_id_field: Option<HeaderValue>,
     /// Given by `request_id`: the trace id of a valid W3C `traceparent`, for the logs.
     pub trace_id: Option<ArrayString<32>>,
     /// Given by `client_address`.
@@ -155,11 +159,13 @@ impl Exchange {
             method: arrival.method,
             uri: arrival.uri,
             version: arrival.version,
+            arrived_fields: arrival.headers.len(),
             headers: arrival.headers,
             body: arrival.body,
             peer: arrival.peer,
             is_secure: arrival.is_secure,
             request_id: None,
+            request_id_field: None,
             trace_id: None,
             client: None,
             told_secure: false,

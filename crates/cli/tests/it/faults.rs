@@ -52,7 +52,7 @@ fn row_39_a_resting_connection_that_the_upstream_closed_is_replaced() {
 #[test]
 fn row_146_a_post_is_never_sent_twice() {
     let upstream = misbehaving::start();
-    let gate = before(upstream.address, ", retry: { attempts: 5, backoff: 1ms }");
+    let gate = before(upstream.address, ", retry: { attempts: 5, backoff: 1ms }, circuit_breaker: { failures: 100 }");
     let response = ask(gate.data, "POST /close HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
     assert_eq!(response.status, 502);
     assert_eq!(upstream.received().len(), 1);

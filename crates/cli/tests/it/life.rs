@@ -1,7 +1,7 @@
 //! Start, reload, drain and end of the process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portcullis_testkit::client::{Client, get};
@@ -15,38 +15,35 @@ fn config(upstream: std::net::SocketAddr, more: &str) -> String {
     format!("upstreams: {{ app: {{ url: \"http://{upstream}\" }} }}\nrate_limit: [{{ name: all, by: [address], limit: 1000000/1s, burst: 1000000 }}]\n{more}")
 }
 
+/// Sixteen clients that keep their connections, as a load balancer does: told to close, they ask whether the gateway is
+/// ready, and go elsewhere when it is not.
 #[test]
 fn row_180_term_under_load_loses_no_request_and_exits_0() {
     let upstream = misbehaving::start();
     let mut gate = Gate::start(BINARY, &config(upstream.address, "shutdown: { drain_delay: 1s }\n"));
-    let is_leaving = Arc::new(AtomicBool::new(false));
     let lost = Arc::new(AtomicUsize::new(0));
     let answered = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..16)
         .map(|_| {
-            let (address, is_leaving) = (gate.data, Arc::clone(&is_leaving));
+            let (data, telemetry) = (gate.data, gate.telemetry);
             let (lost, answered) = (Arc::clone(&lost), Arc::clone(&answered));
             std::thread::spawn(move || {
-                // A client that keeps its connection, and opens a new one when it is told to close.
-                'connections: loop {
-                    let Ok(probe) = std::net::TcpStream::connect(address) else {
-                        assert!(is_leaving.load(Ordering::SeqCst), "refused before the end");
-                        return;
-                    };
-                    drop(probe);
-                    let Ok(mut client) = std::panic::catch_unwind(|| Client::connect(address)) else { return };
+                loop {
+                    let mut client = Client::connect(data);
                     loop {
                         client.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
                         let Some(response) = client.response().filter(|response| response.is_whole) else {
-                            // A connection that was accepted and closed unanswered before its first byte was read.
                             lost.fetch_add(1, Ordering::SeqCst);
-                            continue 'connections;
+                            return;
                         };
                         assert_eq!(response.status, 200, "{}", response.text());
                         answered.fetch_add(1, Ordering::SeqCst);
                         if response.field("connection") == Some("close") {
-                            continue 'connections;
+                            break;
                         }
+                    }
+                    if get(telemetry, "/readyz").status != 200 {
+                        return;
                     }
                 }
             })
@@ -55,11 +52,17 @@ fn row_180_term_under_load_loses_no_request_and_exits_0() {
     while answered.load(Ordering::SeqCst) < 500 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    is_leaving.store(true, Ordering::SeqCst);
+    let mut resting = Client::connect(gate.data);
+    resting.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(resting.response().expect("an answer").field("connection"), None);
     gate.signal("TERM");
     gate.wait_for_event("draining");
     assert_eq!(get(gate.telemetry, "/readyz").status, 503, "not ready at once");
     assert_eq!(get(gate.telemetry, "/livez").status, 200, "and still alive");
+    assert_eq!(get(gate.data, "/x").status, 200, "and still accepting");
+    resting.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    let told = resting.response().expect("a connection that rested is not closed under a request");
+    assert_eq!(told.field("connection"), Some("close"));
     assert_eq!(gate.wait(LIMIT).code(), Some(0));
     for client in clients {
         client.join().expect("no client saw anything but 200");

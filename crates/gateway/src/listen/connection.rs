@@ -27,10 +27,14 @@ use crate::visit;
 
 /// How long and how much a closing connection still listens, so that a reset does not destroy the answer on its way.
 const LINGER: Duration = Duration::from_millis(1000);
+/// How long a resting connection still takes a request when the gateway ends.
+const LAST_CALL: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// How far a head may pass its bound and still be read, so that a URL of 100 KiB hears 414 and not 431 (ATTACKS row 28).
 const OVERSIZE_BYTES: usize = 128 * 1024;
+/// The same for the number of fields.
+const OVERSIZE_FIELDS: usize = 32;
 
 /// One client connection.
 pub struct Connection {
@@ -65,12 +69,12 @@ pub async fn serve(core: Rc<Core>, socket: TcpStream, peer: SocketAddr) {
         builder(&running).serve_connection(Wire::new(socket, Rc::clone(&connection)), service)
     };
     drop(running);
-    let mut was_told_to_close = false;
+    let mut is_leaving = false;
     let ended = poll_fn(|context| {
         connection.watch.wake_me(context);
-        if core.gate.stage().closes_idle_connections() && !was_told_to_close {
-            was_told_to_close = true;
-            Pin::new(&mut http).graceful_shutdown();
+        if core.gate.stage().closes_idle_connections() && !is_leaving {
+            is_leaving = true;
+            connection.leave();
         }
         if Pin::new(&mut http).poll(context).is_ready() {
             return Poll::Ready(Ended::Finished);
@@ -105,7 +109,7 @@ fn builder(running: &Running) -> http1::Builder {
     builder
         .half_close(false)
         .writev(false)
-        .max_headers(bounds.header_count)
+        .max_headers(bounds.header_count + OVERSIZE_FIELDS)
         // Room to read a head that is somewhat too large: then the `limits` guard can say what is too large about it.
         .max_header_size(bounds.header_bytes + OVERSIZE_BYTES)
         .max_buf_size(bounds.header_bytes + OVERSIZE_BYTES + 4096);
@@ -136,6 +140,14 @@ impl Connection {
         self.line.phase.set(Phase::Idle);
         let idle = nanos(running.listener.idle);
         self.watch.arm(self.core.sweep.coarse_now_nanos().saturating_add(idle));
+    }
+
+    /// The gateway ends: a connection that rests is closed soon, but not at once, because a request may be on its way to
+    /// it. One that comes in time is answered, and told to close.
+    fn leave(&self) {
+        if self.line.phase.get() == Phase::Idle {
+            self.watch.arm(self.core.sweep.coarse_now_nanos().saturating_add(nanos(LAST_CALL)));
+        }
     }
 
     /// The bytes of a refusal for something that never became a request, with what the guards above `route` add.

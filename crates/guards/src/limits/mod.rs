@@ -78,7 +78,7 @@ impl Guard for Limits {
     }
 
     fn request(&self, exchange: &mut Exchange) -> Verdict {
-        let survey = Survey::of(&exchange.headers);
+        let survey = Survey::of(&exchange.headers, exchange.arrived_fields, self.listener.header_bytes);
         let facts = Facts {
             version: exchange.version,
             uri: &exchange.uri,

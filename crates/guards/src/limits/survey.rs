@@ -20,7 +20,7 @@ pub(super) enum Field<'a> {
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Survey<'a> {
-    /// Lines.
+    /// Lines that the client sent.
     pub(super) count: usize,
     /// Bytes of all names and values.
     pub(super) bytes: usize,
@@ -33,11 +33,10 @@ pub(super) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Looks at every line.
-    pub(super) fn of(headers: &'a HeaderMap) -> Survey<'a> {
-        let mut survey = Survey::default();
+    /// Looks at every line. `most_bytes` is what the head may have; only above it does it matter which fields are ours.
+    pub(super) fn of(headers: &'a HeaderMap, arrived_fields: usize, most_bytes: usize) -> Survey<'a> {
+        let mut survey = Survey { count: arrived_fields, ..Survey::default() };
         for (name, value) in headers {
-            survey.count += 1;
             survey.bytes += name.as_str().len() + value.len();
             match *name {
                 TRANSFER_ENCODING => survey.transfer_encoding.saw(value),
@@ -47,8 +46,18 @@ impl<'a> Survey<'a> {
                 _ => survey.has_twin |= is_twin(name),
             }
         }
+        if survey.bytes > most_bytes {
+            survey.bytes = survey.bytes.saturating_sub(own_bytes(headers));
+        }
         survey
     }
+}
+
+/// Bytes of the fields that guards above have set; the client is not to be told that these are too large.
+fn own_bytes(headers: &HeaderMap) -> usize {
+    const OWN: [&str; 6] =
+        ["x-request-id", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "traceparent"];
+    OWN.iter().filter_map(|name| headers.get(*name).map(|value| name.len() + value.len())).sum()
 }
 
 impl<'a> Field<'a> {
