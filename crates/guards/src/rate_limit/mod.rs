@@ -46,7 +46,7 @@ pub use config::{Algorithm, Config, Mode};
 pub use decide::Quotation;
 
 use crate::config::{Mistake, PathConfig};
-use crate::exchange::{Exchange, PerRoute};
+use crate::exchange::{Exchange, PerRoute, Touch};
 use crate::guard::{Fact, Guard, ResponseHead, Verdict};
 use crate::request_path::Ground;
 use crate::trail::Rule;
@@ -107,8 +107,7 @@ impl Guard for RateLimit {
             let enforced = rules.enforced.iter().zip(&answers);
             explanation(enforced.chain(rules.shadow.iter().zip(&rehearsed)))
         });
-        let is_real = exchange.touch == crate::exchange::Touch::Take;
-        if is_real {
+        if exchange.touch == Touch::Take {
             count(rules, &answers, &rehearsed, decision);
         }
         for (policy, answer) in rules.shadow.iter().zip(&rehearsed) {
@@ -166,7 +165,8 @@ fn explanation<'a>(said: impl Iterator<Item = (&'a Arc<Policy>, &'a Answer)>) ->
         }
         let by: Vec<String> = policy.subjects.iter().map(ToString::to_string).collect();
         let _ = write!(text, "{} by {}: ", policy.name, by.join(" and "));
-        let seconds = retry_after_seconds(if outcome.allowed { outcome.reset_after_nanos } else { outcome.retry_after_nanos });
+        let seconds =
+            retry_after_seconds(if outcome.allowed { outcome.reset_after_nanos } else { outcome.retry_after_nanos });
         let _ = if outcome.allowed {
             write!(text, "takes {cost}, leaves {} of {}, all back in {seconds} s", outcome.remaining, outcome.limit)
         } else {

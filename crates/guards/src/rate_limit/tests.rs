@@ -102,8 +102,7 @@ impl Request {
         };
         let now = Now { monotonic_nanos: self.now, unix_millis: EPOCH_MILLIS + self.now / 1_000_000 };
         let mut exchange = Exchange::new(arrival, now, touch);
-        exchange.client =
-            Some(ClientAddress { address: self.address, group: self.address, peer_is_trusted: false });
+        exchange.client = Some(ClientAddress { address: self.address, group: self.address, peer_is_trusted: false });
         exchange.route = self.route.map(|(index, name, cost)| {
             Arc::new(Route { index, name: Arc::from(name), upstream: Arc::from("app"), cost })
         });
