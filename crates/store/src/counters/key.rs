@@ -3,8 +3,8 @@
 //! SipHash-1-3 with a secret seed (Aumasson and Bernstein, 2012; the 1-3 variant is what Rust's own maps use). Two keys
 //! that collide share one bucket, and the rate limit headers would show a client that they do, so whoever picks
 //! subjects freely must not be able to search for a collision. SipHash is designed to be a pseudo-random function under
-//! a secret key; ahash, which takes a third of the time (10 against 25 ns for an address), makes no such claim, least of
-//! all in the multiply-only form it has where AES is not compiled in. A request is worth the 15 ns. 64 bits are enough:
+//! a secret key; ahash, which takes about half the time (10 ns against 15 to 25 for an address), makes no such claim,
+//! least of all in the multiply-only form it has where AES is not compiled in. A request is worth that. 64 bits are enough:
 //! against an unknown seed a guess hits one chosen victim once in 2^64 requests, and among 10 million keys any two
 //! meet by accident with a chance of 3 in a million.
 //!

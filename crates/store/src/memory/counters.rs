@@ -7,12 +7,6 @@
 //! 3. nobody's: it is counted in an overflow bucket shared by the newcomers of its policy in sixteen neighbouring sets,
 //!    which admits 1024 times the quota, eight times what the 128 slots of those sets could.
 //!
-//! So, while others flood: a key that has used more than half of its quota is never forgotten, and an exhausted one
-//! waits; a key that is forgotten gains at most half a quota; a newcomer is refused only when its policy has spent both
-//! half of all eight quotas in its set and 1024 quotas of overflow, and memory stays what it was.
-//! The price: while a set is saturated, one newcomer may pass its own quota, up to that of the overflow bucket.
-//! [`MemoryCounters::pressure`] tells when the table is too small for its traffic.
-//!
 //! Invariant: two slots never hold the same key, so threads that meet on a new key share one quota.
 
 #[cfg(test)]
@@ -62,6 +56,14 @@ pub struct Pressure {
 }
 
 /// The counters of one process.
+///
+/// While others flood, a key that has used more than half of its quota (to half a per cent) is never forgotten, so an
+/// exhausted one waits; a key that is forgotten gains at most half a quota. A newcomer is refused only when all eight
+/// keys of its set have used more than half of theirs and its policy has spent the overflow bucket too (or nine
+/// policies overflow in the same sets at once, for there are eight such buckets). Memory stays what it was.
+///
+/// The price: while a set is saturated, one newcomer may pass its own quota, up to that of the overflow bucket.
+/// [`pressure`](Self::pressure) tells when the table is too small for its traffic.
 #[derive(Debug)]
 pub struct MemoryCounters {
     slots: Table,
@@ -70,7 +72,7 @@ pub struct MemoryCounters {
 
 impl MemoryCounters {
     /// A table that takes at most `bytes`, and all but a few kilobytes of them once every page is touched. Every 1 MiB
-    /// has room for about 61,000 keys.
+    /// has room for about 60,000 keys.
     ///
     /// # Errors
     /// See [`TableError`].

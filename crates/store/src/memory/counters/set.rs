@@ -81,7 +81,7 @@ impl<W: Word, const SLOTS: usize> Set<'_, W, SLOTS> {
     /// Takes `cost` from a key that has a slot under this very quota, in one try.
     ///
     /// This is the way of nearly every request, kept free of loops and calls: an answer that comes from two places has
-    /// to be put together in memory, which costs a quarter of the decision.
+    /// to be put together in memory, and the wait for that costs as much again as the whole decision.
     #[inline(always)]
     pub(super) fn charge(&self, tag: u64, quota: &CompiledQuota, cost: u64, now: Nanos) -> Charge {
         let Some((slot, word)) = self.find(tag) else {
