@@ -148,3 +148,80 @@ fn is_special_elsewhere(text: &str) -> bool {
         || text.starts_with(|c: char| c.is_ascii_digit())
             && text.bytes().all(|b| b.is_ascii_digit() || b"_.:+-eExob".contains(&b))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{FixedEnvironment, Source, load};
+
+    fn read(text: &str) -> Value {
+        let loaded = load::<Value>(&Source::new("f", text), &FixedEnvironment::new());
+        loaded.unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{text}")).value
+    }
+
+    #[test]
+    fn values_are_written_as_people_write_them() {
+        let value = json!({
+            "text": "http://127.0.0.1:3000", "rate": "200/10s", "like_bool": "no", "like_number": "12", "date": "2026-01-01",
+            "list": ["a", 1, null], "empty": [], "none": {}, "deep": [{ "a": { "b": 1 }, "c": [[1], []] }, {}],
+            "two lines": "a\nb", "${KEY}": "${VALUE}",
+        });
+        let expected = "\
+text: http://127.0.0.1:3000
+rate: 200/10s
+like_bool: \"no\"
+like_number: \"12\"
+date: \"2026-01-01\"
+list: [a, 1, null]
+empty: []
+none: {}
+deep:
+  - a:
+      b: 1
+    c:
+      - - 1
+      - []
+  - {}
+\"two lines\": \"a\\nb\"
+\"${KEY}\": \"$${VALUE}\"
+";
+        assert_eq!(yaml(&value), expected);
+        assert_eq!(read(expected), value);
+        assert_eq!(inline(&value["deep"]), "[{ a: { b: 1 }, c: [[1], []] }, {}]");
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let texts = prop_oneof![
+            "\\PC{0,8}",
+            any::<String>().prop_filter("YAML has no character U+0000", |text| !text.contains('\0')),
+            "[-+.:_0-9a-fnoxyesTruE~#&*!|>'\"%@`{}\\[\\], $\n\t]{0,8}",
+        ];
+        let single = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            (-1e300..1e300).prop_map(Value::from),
+            texts.clone().prop_map(Value::from),
+        ];
+        single.prop_recursive(4, 32, 5, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                proptest::collection::btree_map(texts.clone(), inner, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(value in values()) {
+            let value = json!({ "root": value });
+            prop_assert_eq!(&read(&yaml(&value)), &value);
+            prop_assert_eq!(&read(&inline(&value)), &value);
+        }
+    }
+}

@@ -99,7 +99,8 @@ impl<'a> Writer<'a> {
         let free: Vec<_> = map.filter(|(name, _)| object.field(name).is_none()).collect();
         let is_example = given.is_some_and(|given| given.is_example);
         if free.is_empty() {
-            self.entry("name:", "name", shape, None, indent, is_live);
+            let key = if object.has_number_keys { "1" } else { "name" };
+            self.entry(&emit::key(key), key, shape, None, indent, is_live);
         }
         for (name, value) in free {
             let own = Some(Given { value, is_example });
@@ -141,8 +142,7 @@ impl<'a> Writer<'a> {
         indent: usize,
         is_live: bool,
     ) {
-        let head = format!("{}:", head.trim_end_matches(':'));
-        self.value(&head, name, shape, given, indent, is_live);
+        self.value(&format!("{head}:"), name, shape, given, indent, is_live);
     }
 
     /// A value behind `head`, which is `key:` or `-`.
@@ -169,6 +169,7 @@ impl<'a> Writer<'a> {
                 self.line(indent, is_live, head);
                 self.fields(object, given, indent + 2, is_live);
             }
+            Kind::List(list) if self.is_around(list) => self.line(indent, is_live, &format!("{head} []")),
             Kind::List(list) if self.has_parts(list) => self.items(head, name, list, given, (indent, is_live)),
             _ => {
                 let made_up;
@@ -206,6 +207,11 @@ impl<'a> Writer<'a> {
             let shape = list.first.get(index).unwrap_or(&list.item);
             self.value("-", name, shape, own, indent + 2, is_live);
         }
+    }
+
+    /// Whether the items of a list are of a type that is being written.
+    fn is_around(&self, list: &List) -> bool {
+        matches!(&list.item.kind, Kind::Named(name) if self.inside.contains(&name.as_str()))
     }
 
     /// Whether the items of a list are mappings or lists.

@@ -17,7 +17,7 @@ use crate::path::{Path, Segment};
 const MAX_TRIES: usize = 500;
 
 /// How many values all these deserializations may look at together.
-const MAX_WORK: usize = 5_000_000;
+const MAX_WORK: usize = 1_000_000;
 
 /// A value that its type refuses, and why.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,7 +62,15 @@ fn attempt<T: DeserializeOwned>(value: &Value) -> Result<T, Refusal> {
                 serde_path_to_error::Segment::Unknown => break,
             }
         }
-        Refusal { path, message: error.into_inner().to_string() }
+        let message = error.into_inner().to_string();
+        // serde_json reads number keys as texts of their own, and names the place in them.
+        let message = match message.rsplit_once(" at line ") {
+            Some((before, place)) if place.bytes().all(|b| b.is_ascii_digit() || b" column".contains(&b)) => {
+                before.to_owned()
+            }
+            _ => message,
+        };
+        Refusal { path, message }
     })
 }
 

@@ -7,6 +7,23 @@
 //! are text (the "Norway problem" does not arise); an integer with a leading zero is refused, because it is read in two ways.
 //! Anchors, aliases, tags and second documents are refused, and file size, nesting and number of values are bounded.
 //!
+//! ```
+//! use portcullis_config::{FixedEnvironment, Source, load};
+//!
+//! #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+//! struct Config {
+//!     /// How many workers.
+//!     workers: u8,
+//! }
+//!
+//! let world = FixedEnvironment::new().with_variable("WORKERS", "4");
+//! let config = load::<Config>(&Source::new("c.yaml", "workers: ${WORKERS}"), &world).expect("the text is right");
+//! assert_eq!(config.value.workers, 4);
+//!
+//! let mistakes = load::<Config>(&Source::new("c.yaml", "workers: 1\nworker: 300"), &world).expect_err("there is one");
+//! assert_eq!(mistakes[0].to_string(), "c.yaml:2:1: worker: unknown key (did you mean `workers`?)");
+//! ```
+//!
 //! Invariant: no message holds a text that came from the environment or a file or stands under a secret key, and no printed
 //! config holds one that came from a file or stands under a secret key.
 

@@ -3,7 +3,7 @@
 //! What fits is turned into JSON on the way, with numbers and bools typed as the shape wants them; the deserializer gets that
 //! JSON only where no mistake was found.
 //!
-//! Invariant: never stops at the first mistake, and takes at most [`MAX_STEPS`] steps however unions are nested.
+//! Invariant: never stops at the first mistake, and takes at most [`MAX_NESTED_STEPS`] more steps however unions are nested.
 
 mod object;
 mod scalar;
@@ -15,14 +15,15 @@ use portcullis_core::secret::Secret;
 use serde_json::{Map, Value};
 
 use crate::{
-    mistake::Mistakes,
+    mistake::{Mistakes, Place},
     path::Path,
     shape::{Kind, List, Shape, Shapes},
     tree::{Content, Node, Scalar},
 };
 
-/// How many values are looked at, those that are tried as several members of a union counted each time.
-const MAX_STEPS: usize = 5_000_000;
+/// How many values are looked at while one union is tried inside of another. Outside of that, a value is looked at once for
+/// each member of its own union.
+const MAX_NESTED_STEPS: usize = 100_000;
 
 /// A text that must not be shown, and where it stands.
 #[derive(Debug)]
@@ -43,9 +44,21 @@ pub(crate) struct Checked {
 
 /// Checks `root` against the shapes. Where the tree is not complete, missing keys are not reported.
 pub(crate) fn check(root: &Node, is_complete: bool, shapes: &Shapes, mistakes: &mut Mistakes) -> Checked {
-    let mut checker = Checker { shapes, is_complete, mistakes: mistakes.fresh(), hidden: Vec::new(), steps: 0 };
+    let mut checker = Checker {
+        shapes,
+        is_complete,
+        mistakes: mistakes.fresh(),
+        hidden: Vec::new(),
+        unions_tried: 0,
+        nested_steps: 0,
+        stopped_at: None,
+    };
     let value = checker.node(root, shapes.root(), &mut Path::default());
     mistakes.append(checker.mistakes);
+    if let Some((place, path)) = checker.stopped_at {
+        let message = "too many nested alternatives to try them all, further mistakes may not be reported".to_owned();
+        mistakes.add(&place, &path, message);
+    }
     Checked { value, hidden: checker.hidden }
 }
 
@@ -54,18 +67,18 @@ struct Checker<'a> {
     is_complete: bool,
     mistakes: Mistakes,
     hidden: Vec<Hidden>,
-    steps: usize,
+    /// How many unions are being tried around the value.
+    unions_tried: usize,
+    nested_steps: usize,
+    /// Where the steps were used up. Kept apart from the mistakes, because those of a member that does not fit are dropped.
+    stopped_at: Option<(Place, Path)>,
 }
 
 impl Checker<'_> {
     fn node(&mut self, node: &Node, shape: &Shape, path: &mut Path) -> Value {
-        self.steps += 1;
-        if self.steps >= MAX_STEPS {
-            if self.steps == MAX_STEPS {
-                let message =
-                    "too many nested alternatives to try them all: name the forms of values clearly".to_owned();
-                self.mistakes.add(&node.place, path, message);
-            }
+        self.nested_steps += usize::from(self.unions_tried > 1);
+        if self.nested_steps >= MAX_NESTED_STEPS {
+            self.stopped_at.get_or_insert_with(|| (node.place.clone(), path.clone()));
             return Value::Null;
         }
         if matches!(node.content, Content::Broken) {

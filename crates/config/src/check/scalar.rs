@@ -35,6 +35,9 @@ pub(super) fn read(
         Kind::Integer(integer) => read_integer(scalar, meaning, integer, &expected),
         Kind::Number(number) => read_number(scalar, meaning, number, &expected),
         Kind::Text(text) => read_text(scalar, meaning, text, &expected),
+        Kind::Choice(_) if meaning == Meaning::Null && scalar.text.is_empty() => {
+            Err(mismatch(scalar, meaning, &expected()))
+        }
         Kind::Choice(choices) => read_choice(scalar, choices),
         _ => read_any(scalar, meaning),
     };

@@ -141,7 +141,9 @@ impl Checker<'_> {
         let fresh = self.mistakes.fresh();
         let mistakes = std::mem::replace(&mut self.mistakes, fresh);
         let hidden = std::mem::take(&mut self.hidden);
+        self.unions_tried += 1;
         let value = self.node(node, member, path);
+        self.unions_tried -= 1;
         Trial {
             value,
             mistakes: std::mem::replace(&mut self.mistakes, mistakes),

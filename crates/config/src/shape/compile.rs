@@ -164,7 +164,8 @@ fn object(schema: &Schema) -> Object {
         None | Some(Value::Bool(true)) => Some(by_pattern.map_or_else(|| Shape::new(Kind::Any), shape)),
         Some(schema) => Some(shape(schema)),
     };
-    Object { fields, others: others.map(Box::new) }
+    // `schemars` writes a pattern of keys for maps with keys of a number type, and for nothing else.
+    Object { fields, others: others.map(Box::new), has_number_keys: by_pattern.is_some() }
 }
 
 /// `allOf`: one part stands for itself; several objects are one object with the keys of all.
@@ -185,6 +186,7 @@ fn merged(members: Vec<Shape>) -> Shape {
         let Kind::Object(object) = member.kind else { return Shape::new(Kind::Any) };
         whole.fields.extend(object.fields);
         whole.others = whole.others.or(object.others);
+        whole.has_number_keys |= object.has_number_keys;
     }
     Shape::new(Kind::Object(whole))
 }

@@ -97,6 +97,8 @@ pub(crate) struct Object {
     pub(crate) fields: Vec<Field>,
     /// The shape of values under free keys; `None` where only the fields are allowed.
     pub(crate) others: Option<Box<Shape>>,
+    /// Whether free keys are whole numbers.
+    pub(crate) has_number_keys: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a scalar keeps its text as it was written; nothing here decides that `no` or `1.10` is anything but text.
 
+mod json;
 mod parse;
 pub(crate) mod scalar;
 

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::{Content, Entry, Node, Scalar};
+use super::{Content, Entry, Node, Scalar, json::with_whole_characters};
 use crate::{
     mistake::{Mistakes, Place, Position},
     path::Path,
@@ -32,7 +32,8 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(text: &str, mistakes: &mut Mistakes) -> Parsed {
     // A byte order mark is no content (YAML 1.2.2, section 5.2).
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder { open: Vec::new(), root: None, nodes: 0, mistakes };
+    let text = &*with_whole_characters(text);
+    let mut builder = Builder { end: end_of(text), open: Vec::new(), root: None, nodes: 0, mistakes };
     let mut parser = Parser::new_from_str(text);
     let mut documents = 0;
     let is_complete = loop {
@@ -40,7 +41,7 @@ pub(crate) fn parse(text: &str, mistakes: &mut Mistakes) -> Parsed {
             None => break true,
             Some(Ok(next)) => next,
             Some(Err(error)) => {
-                let place = Place::File(within(text, position(error.marker())));
+                let place = Place::File(builder.position(error.marker()));
                 let mut message = format!("not valid YAML: {}", error.info());
                 if line_of(text, error.marker().line()).contains("${") {
                     message.push_str("; within `{ }` and `[ ]`, put a `${...}` in quotes");
@@ -66,21 +67,13 @@ pub(crate) fn parse(text: &str, mistakes: &mut Mistakes) -> Parsed {
     Parsed { root: if root.is_null() { Node::empty_map(Position::START) } else { root }, is_complete }
 }
 
-fn position(marker: &saphyr_parser::Marker) -> Position {
-    Position { line: marker.line(), column: marker.col() + 1 }
-}
-
-/// The place itself, or the end of the text where the parser names a line behind it.
-fn within(text: &str, position: Position) -> Position {
-    let (mut lines, mut last) = (0, "");
-    for line in text.lines() {
-        (lines, last) = (lines + 1, line);
-    }
-    if position.line <= lines || lines == 0 {
-        position
-    } else {
-        Position { line: lines, column: last.chars().count() + 1 }
-    }
+/// The place behind the last character of a text. Lines end as in YAML (section 5.4): by CR LF, LF, or CR alone.
+fn end_of(text: &str) -> Position {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    let breaks = text.matches('\n').count() + text.matches('\r').count() - text.matches("\r\n").count();
+    let last = text.rsplit(['\r', '\n']).next().unwrap_or_default();
+    Position { line: breaks + 1, column: last.chars().count() + 1 }
 }
 
 fn line_of(text: &str, line: usize) -> &str {
@@ -104,6 +97,8 @@ struct Key {
 }
 
 struct Builder<'a> {
+    /// Where the text ends: the parser names a line behind it for what is missing there.
+    end: Position,
     open: Vec<Open>,
     root: Option<Node>,
     nodes: usize,
@@ -111,8 +106,15 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    fn position(&self, marker: &saphyr_parser::Marker) -> Position {
+        if marker.line() > self.end.line {
+            return self.end;
+        }
+        Position { line: marker.line(), column: marker.col() + 1 }
+    }
+
     fn refuse(&mut self, span: &Span, message: String) {
-        self.mistakes.add(&Place::File(position(&span.start)), &self.path(), message);
+        self.mistakes.add(&Place::File(self.position(&span.start)), &self.path(), message);
     }
 
     /// Where reading stands.
@@ -129,13 +131,13 @@ impl Builder<'_> {
     }
 
     fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Stop> {
-        let place = Place::File(position(&span.start));
+        let place = Place::File(self.position(&span.start));
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let refused = self.refuse_extras(anchor, tag.is_some(), span);
                 let is_plain = style == ScalarStyle::Plain;
                 if self.is_at_key() {
-                    self.key(text.into_owned(), position(&span.start));
+                    self.key(text.into_owned(), self.position(&span.start));
                     return Ok(());
                 }
                 let scalar = Scalar { text: text.into_owned(), is_plain, given: None };
@@ -198,7 +200,7 @@ impl Builder<'_> {
         }
         if self.open.len() >= MAX_DEPTH {
             let message = format!("nested deeper than {MAX_DEPTH} lists and mappings");
-            self.mistakes.add(&Place::File(position(&span.start)), &Path::default(), message);
+            self.mistakes.add(&Place::File(self.position(&span.start)), &Path::default(), message);
             return Err(Stop);
         }
         self.open.push(open);

@@ -46,10 +46,10 @@ pub(crate) fn meaning(text: &str) -> Meaning {
     if matches!(unsigned, ".inf" | ".Inf" | ".INF") {
         return Meaning::Float(if negative { f64::NEG_INFINITY } else { f64::INFINITY });
     }
-    if !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit()) {
-        if let Ok(number) = unsigned.parse::<i128>() {
-            return Meaning::Integer(if negative { -number } else { number });
-        }
+    if unsigned.bytes().all(|b| b.is_ascii_digit())
+        && let Ok(number) = unsigned.parse::<i128>()
+    {
+        return Meaning::Integer(if negative { -number } else { number });
     }
     if is_float(unsigned) { text.parse().map_or(Meaning::Text, Meaning::Float) } else { Meaning::Text }
 }

@@ -22,7 +22,7 @@ fn world() -> FixedEnvironment {
 }
 
 fn note(text: &str) -> Option<String> {
-    read_in(&format!("note: {text}\n"), &world()).unwrap().value.note
+    read_in(&format!("note: {text}\n"), &world()).expect("the text is right").value.note
 }
 
 #[test]

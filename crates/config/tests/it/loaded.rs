@@ -73,7 +73,7 @@ fn with_secrets(world: &FixedEnvironment) -> Loaded<Config> {
          routes: [{ name: no, paths: [\"12\", s3cret-key-too, at 12] }]\n",
         world,
     )
-    .unwrap()
+    .expect("the text is right")
 }
 
 #[test]

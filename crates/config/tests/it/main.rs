@@ -12,3 +12,4 @@ mod mistakes;
 mod overrides;
 mod sample;
 mod schema;
+mod zoo;

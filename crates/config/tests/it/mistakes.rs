@@ -228,6 +228,7 @@ fn enums() {
     all(&[
         ("preset: prod\n", "c.yaml:1:9: preset: `prod` is not allowed here; allowed: `production`, `development`"),
         ("preset: Production\n", "c.yaml:1:9: preset: `Production` is not allowed here (did you mean `production`?)"),
+        ("preset:\n", "c.yaml:1:7: preset: expected one of `production`, `development`, got nothing"),
         ("preset: 1\n", "c.yaml:1:9: preset: `1` is not allowed here; allowed: `production`, `development`"),
         // Untagged: a text or a mapping.
         ("upstreams: { a: [1] }\n", "c.yaml:1:17: upstreams.a: expected text or a mapping, got a list"),
