@@ -13,6 +13,7 @@ pub mod path;
 #[cfg(test)]
 pub(crate) mod rehearsal;
 pub mod request_path;
+mod short_field;
 pub mod trail;
 
 pub mod access_log;

@@ -12,7 +12,7 @@ pub(super) fn put_escaped(out: &mut Vec<u8>, bytes: &[u8], max: usize) {
         Some(start) => (start, bytes.len() > max),
         None => (bytes, false),
     };
-    if shown.iter().all(|byte| is_plain(*byte)) {
+    if is_plain(shown) {
         out.extend_from_slice(shown);
     } else {
         put_with_care(out, shown);
@@ -22,8 +22,23 @@ pub(super) fn put_escaped(out: &mut Vec<u8>, bytes: &[u8], max: usize) {
     }
 }
 
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+/// Whether all of it is printable ASCII without quotes and backslashes. Looks at eight bytes at a time.
+fn is_plain(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().chain(std::iter::once(&last)).all(|word| is_plain_word(u64::from_le_bytes(*word)))
+}
+
+/// The same for eight bytes in a word: each test leaves the highest bit of a byte set where it found something.
+fn is_plain_word(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHEST: u64 = 0x80 * ONES;
+    // A borrow can only reach a byte from one below it that was found too, so that a clean word stays clean.
+    let below = |limit: u8, word: u64| word.wrapping_sub(u64::from(limit) * ONES) & !word;
+    let equal = |byte: u8| below(1, word ^ (u64::from(byte) * ONES));
+    let above_tilde = word.wrapping_add(ONES) | word;
+    (below(b' ', word) | equal(b'"') | equal(b'\\') | above_tilde) & HIGHEST == 0
 }
 
 #[cold]

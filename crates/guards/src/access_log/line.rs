@@ -20,11 +20,34 @@ const AGENT_BYTES: usize = 256;
 const METHOD_BYTES: usize = 32;
 const NAME_BYTES: usize = 128;
 
-/// Appends the JSON object.
-pub(super) fn json(out: &mut Vec<u8>, exchange: &Exchange, outcome: &Outcome) {
+/// The last time that was written; within one second only the milliseconds are written anew.
+pub(super) struct Stamp {
+    second: u64,
+    text: [u8; 24],
+}
+
+impl Stamp {
+    /// Before the first line.
+    pub(super) const NEVER: Stamp = Stamp { second: u64::MAX, text: [0; 24] };
+
+    /// The time as RFC 3339.
+    pub(super) fn at(&mut self, unix_millis: u64) -> &[u8; 24] {
+        let second = unix_millis / 1000;
+        if second == self.second {
+            let millis = (unix_millis % 1000) as u16;
+            self.text[20..23].copy_from_slice(&places(millis));
+        } else {
+            *self = Stamp { second, text: rfc3339(unix_millis) };
+        }
+        &self.text
+    }
+}
+
+/// Appends the JSON object. `time` is that of the exchange.
+pub(super) fn json(out: &mut Vec<u8>, time: &[u8; 24], exchange: &Exchange, outcome: &Outcome) {
     let refused = exchange.trail.refused();
     put(out, b"{\"time\":\"");
-    put(out, &rfc3339(exchange.now.unix_millis));
+    put(out, time);
     put(out, b"\",\"level\":\"");
     put(out, level(refused.map(|(_, code)| code), outcome.end, outcome.status).name().as_bytes());
     put(out, b"\",\"msg\":\"request");
@@ -117,9 +140,9 @@ fn put_shadow(out: &mut Vec<u8>, exchange: &Exchange) {
 }
 
 /// Appends the text line: time, level, method, host and path, status, duration, client, then names with values.
-pub(super) fn text(out: &mut Vec<u8>, exchange: &Exchange, outcome: &Outcome) {
+pub(super) fn text(out: &mut Vec<u8>, time: &[u8; 24], exchange: &Exchange, outcome: &Outcome) {
     let refused = exchange.trail.refused();
-    put(out, &rfc3339(exchange.now.unix_millis));
+    put(out, time);
     put(out, b" ");
     put(out, level(refused.map(|(_, code)| code), outcome.end, outcome.status).name().as_bytes());
     put(out, b" ");
@@ -221,12 +244,14 @@ fn put_peer(out: &mut Vec<u8>, exchange: &Exchange) {
 fn put_millis(out: &mut Vec<u8>, nanos: u64) {
     let micros = nanos / 1000;
     put_number(out, micros / 1000);
-    let places = (micros % 1000) as u16;
-    out.extend([b'.', digit(places / 100), digit(places / 10 % 10), digit(places % 10)]);
+    put(out, b".");
+    put(out, &places((micros % 1000) as u16));
 }
 
-fn digit(value: u16) -> u8 {
-    b'0' + value as u8
+/// The three digits of a number below 1000.
+fn places(number: u16) -> [u8; 3] {
+    let digit = |value: u16| b'0' + (value % 10) as u8;
+    [digit(number / 100), digit(number / 10), digit(number)]
 }
 
 fn put_number(out: &mut Vec<u8>, number: u64) {

@@ -40,6 +40,7 @@ use crate::config::{Mistake, PathConfig};
 use crate::exchange::{Exchange, PerRoute, Touch};
 use crate::guard::{Guard, Outcome, Verdict};
 use crate::request_path::Ground;
+use line::Stamp;
 use metrics::Meters;
 
 /// Where finished lines go. Called on the way of every request: must not block.
@@ -74,8 +75,14 @@ pub fn build(config: &PathConfig, ground: &Ground) -> Result<AccessLog, Vec<Mist
 }
 
 thread_local! {
+    static DESK: RefCell<Desk> = const { RefCell::new(Desk { line: Vec::new(), clock: Stamp::NEVER }) };
+}
+
+/// What a thread keeps for writing lines.
+struct Desk {
     /// The longest line has a bound (see `line`), and so has this.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(1024));
+    line: Vec<u8>,
+    clock: Stamp,
 }
 
 impl Guard for AccessLog {
@@ -101,13 +108,14 @@ impl Guard for AccessLog {
         if !rules.enabled {
             return;
         }
-        BUFFER.with_borrow_mut(|buffer| {
-            buffer.clear();
+        DESK.with_borrow_mut(|desk| {
+            let time = desk.clock.at(exchange.now.unix_millis);
+            desk.line.clear();
             match rules.format {
-                Format::Json => line::json(buffer, exchange, outcome),
-                Format::Text => line::text(buffer, exchange, outcome),
+                Format::Json => line::json(&mut desk.line, time, exchange, outcome),
+                Format::Text => line::text(&mut desk.line, time, exchange, outcome),
             }
-            self.sink.line(buffer);
+            self.sink.line(&desk.line);
         });
     }
 }

@@ -224,6 +224,20 @@ fn escaping_keeps_what_is_readable_and_shows_the_rest() {
 }
 
 #[test]
+fn every_byte_at_every_place_is_escaped_exactly_when_it_must_be() {
+    for byte in 0..=255u8 {
+        for place in 0..20 {
+            let mut bytes = [b'a'; 20];
+            bytes[place] = byte;
+            let mut out = Vec::new();
+            put_escaped(&mut out, &bytes, 100);
+            let is_plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+            assert_eq!(out == bytes, is_plain, "{byte} at {place}");
+        }
+    }
+}
+
+#[test]
 fn lines_can_be_turned_off_and_written_as_text_per_route() {
     let mut config = named(&["quiet", "plain", "json"]);
     config.routes[0].access_log = Some(Config { enabled: Some(false), ..Config::default() });

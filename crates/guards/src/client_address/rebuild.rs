@@ -8,15 +8,13 @@
 use std::io::Write;
 use std::net::IpAddr;
 
-use arrayvec::{ArrayString, ArrayVec};
+use arrayvec::ArrayVec;
 use http::HeaderValue;
 use http::header::{FORWARDED, HOST};
 
 use super::decide::{Decision, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, is_host};
 use crate::exchange::Exchange;
-
-/// An address as text; 39 bytes are the longest IPv6 address.
-pub(crate) type AddressText = ArrayString<40>;
+use crate::short_field::short_field;
 
 /// 33 hops at most 49 bytes each, a host and a protocol.
 type Line = ArrayVec<u8, 2048>;
@@ -35,7 +33,7 @@ pub(super) fn write(exchange: &mut Exchange, decision: &Decision) {
         Decision::Direct(client) => {
             let text = address_text(client.address);
             put(&mut chain, text.as_bytes());
-            put_element(&mut elements, &text);
+            put_element(&mut elements, client.address, &text);
             put_asked_for(&mut elements, proto, host.as_ref());
         }
         Decision::Behind(walk) => {
@@ -46,7 +44,7 @@ pub(super) fn write(exchange: &mut Exchange, decision: &Decision) {
                     put(&mut elements, b", ");
                 }
                 put(&mut chain, text.as_bytes());
-                put_element(&mut elements, &text);
+                put_element(&mut elements, *hop, &text);
                 if index == 0 {
                     put_asked_for(&mut elements, proto, host.as_ref());
                 }
@@ -78,14 +76,14 @@ fn put(line: &mut Line, text: &[u8]) {
     let _ = line.try_extend_from_slice(text);
 }
 
-fn put_element(line: &mut Line, address: &str) {
+fn put_element(line: &mut Line, address: IpAddr, text: &AddressText) {
     put(line, b"for=");
-    if address.contains(':') {
+    if address.is_ipv6() {
         put(line, b"\"[");
-        put(line, address.as_bytes());
+        put(line, text.as_bytes());
         put(line, b"]\"");
     } else {
-        put(line, address.as_bytes());
+        put(line, text.as_bytes());
     }
 }
 
@@ -101,31 +99,57 @@ fn put_asked_for(line: &mut Line, proto: &str, host: Option<&HeaderValue>) {
 }
 
 fn field(line: &Line) -> HeaderValue {
-    HeaderValue::from_bytes(line).expect("addresses and checked hosts are visible ASCII")
+    short_field(line).expect("addresses and checked hosts are visible ASCII")
+}
+
+/// An address as text.
+pub(crate) struct AddressText {
+    /// 39 bytes are the longest IPv6 address.
+    bytes: [u8; 40],
+    length: usize,
+}
+
+impl AddressText {
+    /// The text.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 /// Writes an address; IPv4 by hand, because every request does it.
 pub(crate) fn address_text(address: IpAddr) -> AddressText {
-    let mut bytes: ArrayVec<u8, 40> = ArrayVec::new();
+    let mut text = AddressText { bytes: [0; 40], length: 0 };
     match address {
         IpAddr::V4(v4) => {
-            for (index, octet) in v4.octets().into_iter().enumerate() {
-                if index > 0 {
-                    bytes.push(b'.');
-                }
-                if octet >= 100 {
-                    bytes.push(b'0' + octet / 100);
-                }
-                if octet >= 10 {
-                    bytes.push(b'0' + octet / 10 % 10);
-                }
-                bytes.push(b'0' + octet % 10);
+            for octet in v4.octets() {
+                // Three digits and a dot are written always, and what is too much is written over.
+                let (digits, length) = OCTETS[usize::from(octet)];
+                text.bytes[text.length..text.length + 4].copy_from_slice(&digits);
+                text.length += length;
             }
+            text.length -= 1;
         }
         IpAddr::V6(v6) => {
-            let _ = write!(bytes, "{v6}");
+            let mut rest = &mut text.bytes[..];
+            write!(rest, "{v6}").expect("an IPv6 address has at most 39 bytes");
+            text.length = 40 - rest.len();
         }
     }
-    let text = std::str::from_utf8(&bytes).expect("addresses are written in ASCII");
-    AddressText::from(text).expect("as long as the bytes were")
+    text
 }
+
+/// Each octet with a dot behind it, and how long that is.
+static OCTETS: [([u8; 4], usize); 256] = {
+    let mut octets = [([0; 4], 0); 256];
+    let mut value = 0;
+    while value < octets.len() {
+        let digits = [b'0' + (value / 100) as u8, b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8];
+        octets[value] = match value {
+            0..10 => ([digits[2], b'.', 0, 0], 2),
+            10..100 => ([digits[1], digits[2], b'.', 0], 3),
+            _ => ([digits[0], digits[1], digits[2], b'.'], 4),
+        };
+        value += 1;
+    }
+    octets
+};

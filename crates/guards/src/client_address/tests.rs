@@ -130,6 +130,7 @@ fn rows_45_and_46_the_first_untrusted_hop_from_the_right_is_the_client() {
         (Forwarded, "for=6.6.6.6, for", "10.0.0.1"),
         (Forwarded, "for=6.6.6.6, for=\"198.51.100.1", "10.0.0.1"),
         (Forwarded, "for=6.6.6.6, for=\"198.51.100\\.1\"", "10.0.0.1"),
+        (Forwarded, "for=6.6.6.6, for=198.51.100.1;ext=\"a\\b\"", "10.0.0.1"),
         (Forwarded, "198.51.100.1", "10.0.0.1"),
     ] {
         let name = header.name();
@@ -230,14 +231,16 @@ fn mistakes_say_where_and_what() {
 
 #[test]
 fn trusted_ranges_may_touch_and_overlap() {
-    let list: Vec<_> = ["10.0.0.0/9", "10.0.0.0/24", "10.128.0.0/9", "192.0.2.7", "2001:db8::/32", "255.255.255.255"]
-        .iter()
-        .map(|network| network.parse().unwrap())
-        .collect();
+    let list: Vec<_> =
+        ["10.0.0.0/9", "10.1.0.0/16", "10.0.0.0/24", "10.128.0.0/9", "192.0.2.7", "2001:db8::/32", "255.255.255.255"]
+            .iter()
+            .map(|network| network.parse().unwrap())
+            .collect();
     let trusted = TrustedProxies::new(&list);
     for (address, is_in) in [
         ("9.255.255.255", false),
         ("10.0.0.0", true),
+        ("10.100.0.1", true),
         ("10.200.0.1", true),
         ("10.255.255.255", true),
         ("11.0.0.0", false),

@@ -34,6 +34,7 @@ use crate::config::{Mistake, PathConfig};
 use crate::exchange::{Exchange, Touch};
 use crate::guard::{Fact, Guard, ResponseHead, Verdict};
 use crate::request_path::Ground;
+use crate::short_field::short_field;
 use crate::trail::Rule;
 use decide::{Fresh, Sent, Trace, decide_id, decide_trace};
 
@@ -76,19 +77,21 @@ impl Guard for RequestId {
         };
         let sent = if peer_is_trusted { sent(&exchange.headers, &X_REQUEST_ID) } else { Sent::Absent };
         let (id, is_taken) = decide_id(sent, &fresh);
+        let field = field(&id);
         if is_taken {
             exchange.by_rule(Rule::Fixed("trusted proxy"));
         } else {
-            exchange.headers.insert(&X_REQUEST_ID, field(&id));
+            exchange.headers.insert(&X_REQUEST_ID, field.clone());
         }
         exchange.request_id = Some(id);
+        exchange.request_id_field = Some(field);
         self.trace(exchange, &fresh);
         Verdict::Pass
     }
 
     fn response(&self, exchange: &mut Exchange, head: &mut ResponseHead) {
-        if let Some(id) = &exchange.request_id {
-            head.headers.insert(&X_REQUEST_ID, field(id));
+        if let Some(field) = exchange.request_id_field.take() {
+            head.headers.insert(&X_REQUEST_ID, field);
         }
     }
 }
@@ -96,6 +99,9 @@ impl Guard for RequestId {
 impl RequestId {
     fn trace(&self, exchange: &mut Exchange, fresh: &Fresh) {
         let headers = &mut exchange.headers;
+        if self.rules.traceparent == Traceparent::Pass && !mentions_trace(headers) {
+            return;
+        }
         match decide_trace(self.rules.traceparent, sent(headers, &TRACEPARENT), fresh) {
             Trace::Keep(trace_id) => {
                 exchange.trace_id = Some(trace_id);
@@ -120,6 +126,11 @@ impl RequestId {
     }
 }
 
+/// Whether any trace field is there. Most requests have none, and a look at the few names costs less than two look-ups.
+fn mentions_trace(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("trace"))
+}
+
 fn members(value: &HeaderValue) -> usize {
     value.as_bytes().split(|byte| *byte == b',').count()
 }
@@ -134,5 +145,5 @@ fn sent<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Sent<'a> {
 }
 
 fn field(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("ids are made of visible ASCII")
+    short_field(text.as_bytes()).expect("ids are made of visible ASCII")
 }

@@ -169,6 +169,6 @@ proptest! {
             prop_assert_eq!(node(honest(XForwardedFor, address, port).as_bytes()), Some(canonical));
         }
         let text = address_text(canonical);
-        prop_assert_eq!(text.as_str(), canonical.to_string());
+        prop_assert_eq!(String::from_utf8_lossy(text.as_bytes()), canonical.to_string());
     }
 }
