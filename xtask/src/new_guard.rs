@@ -50,15 +50,17 @@ fn make(guards: &Path, name: &str) -> anyhow::Result<()> {
     insert_before(&guards.join("lib.rs"), "pub mod access_log;", &format!("pub mod {name};\n"))?;
     let row = format!("    Room {{ name: \"{name}\", source: include_str!(\"{name}/mod.rs\"), metrics: &[] }},\n");
     insert_before(&guards.join("all.rs"), "];", &row)?;
-    insert_before(&guards.join("request_path.rs"), "    );\n", &format!("        crate::{name}::build(config, ground),\n"))?;
+    insert_before(
+        &guards.join("request_path.rs"),
+        "    );\n",
+        &format!("        crate::{name}::build(config, ground),\n"),
+    )?;
     let key = format!("    /// What the `{name}` guard is told.\n    pub {name}: crate::{name}::Config,\n");
     insert_before(&guards.join("config.rs"), "    /// The breakers of the upstreams", &key)
 }
 
 fn camel(name: &str) -> String {
-    name.split('_')
-        .map(|word| word[..1.min(word.len())].to_uppercase() + word.get(1..).unwrap_or_default())
-        .collect()
+    name.split('_').map(|word| word[..1.min(word.len())].to_uppercase() + word.get(1..).unwrap_or_default()).collect()
 }
 
 fn insert_before(path: &Path, anchor: &str, text: &str) -> anyhow::Result<()> {

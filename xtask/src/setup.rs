@@ -46,8 +46,18 @@ const TOOLS: &[Tool] = &[
     tool(From::Debian, "python3-venv", "python3", "runs the Python service and client"),
     tool(From::Debian, "prometheus", "promtool", "reads the metrics as Prometheus does"),
     tool(From::Node, "json-server@0.17.4", "node/node_modules/json-server", "a public service in Node"),
-    tool(From::Python, "httpbin==0.10.2 gunicorn==23.0.0 requests==2.32.3", "python/lib/python3/httpbin", "a public service and a client in Python"),
-    tool(From::Go, "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin@v2.15.0", "go/go-httpbin", "a public service in Go"),
+    tool(
+        From::Python,
+        "httpbin==0.10.2 gunicorn==23.0.0 requests==2.32.3",
+        "python/lib/python3/httpbin",
+        "a public service and a client in Python",
+    ),
+    tool(
+        From::Go,
+        "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin@v2.15.0",
+        "go/go-httpbin",
+        "a public service in Go",
+    ),
     tool(From::Cargo, "cargo-deny", "bin/cargo-deny", "holds licences and banned versions"),
 ];
 
@@ -104,23 +114,29 @@ fn install(tool: &Tool) -> anyhow::Result<()> {
             }
             // Package lists may be absent or old; a failure here shows in the installation.
             let _ = program(&["apt-get", "update", "-qq"]).stdout(Stdio::null()).status();
-            process::run(program(&["apt-get", "install", "-y", "-qq", "--no-install-recommends", tool.package])
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .stdout(Stdio::null()))
+            process::run(
+                program(&["apt-get", "install", "-y", "-qq", "--no-install-recommends", tool.package])
+                    .env("DEBIAN_FRONTEND", "noninteractive")
+                    .stdout(Stdio::null()),
+            )
         }
         From::Node => {
             let prefix = tools.join("node");
             std::fs::create_dir_all(&prefix)?;
-            process::run(program(&["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", tool.package])
-                .arg("--prefix")
-                .arg(prefix))
+            process::run(
+                program(&["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", tool.package])
+                    .arg("--prefix")
+                    .arg(prefix),
+            )
         }
         From::Python => {
             let venv = tools.join("python");
             process::run(program(&["python3", "-m", "venv"]).arg(&venv))?;
             let pip = venv.join("bin/pip");
-            process::run(program(&[&pip.to_string_lossy(), "install", "--quiet", "--disable-pip-version-check"])
-                .args(tool.package.split(' ')))?;
+            process::run(
+                program(&[&pip.to_string_lossy(), "install", "--quiet", "--disable-pip-version-check"])
+                    .args(tool.package.split(' ')),
+            )?;
             Ok(std::fs::write(marker(tool), "")?)
         }
         From::Go => process::run(program(&["go", "install", tool.package]).env("GOBIN", tools.join("go"))),

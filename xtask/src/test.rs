@@ -15,7 +15,16 @@ const STEPS: &[Step] = &[
     ("format", || process::run(&mut program(&["cargo", "fmt", "--all", "--check"]))),
     ("tidy", tidy::run),
     ("clippy", || {
-        process::run(&mut program(&["cargo", "clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+        process::run(&mut program(&[
+            "cargo",
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
     }),
     ("generated docs", || generate::run(&generate::Arguments { check: true })),
     ("licences and bans", deny),

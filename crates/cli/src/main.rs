@@ -30,9 +30,11 @@ struct Arguments {
 
 fn main() -> ExitCode {
     // `-t` is what nginx and HAProxy users type.
-    let words = std::env::args_os().enumerate().map(|(index, word)| {
-        if index == 1 && word == "-t" { "validate".into() } else { word }
-    });
+    let words = std::env::args_os().enumerate().map(
+        |(index, word)| {
+            if index == 1 && word == "-t" { "validate".into() } else { word }
+        },
+    );
     match commands::run(Arguments::parse_from(words).command) {
         Ok(code) => code,
         Err(error) => {

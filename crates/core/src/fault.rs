@@ -154,12 +154,9 @@ mod tests {
 
     #[test]
     fn what_the_client_caused_never_counts_against_the_upstream() {
-        for fault in [
-            Fault::RequestBodyTooLarge,
-            Fault::RequestBodyBroken,
-            Fault::RequestBodyTimeout,
-            Fault::ClientGone,
-        ] {
+        for fault in
+            [Fault::RequestBodyTooLarge, Fault::RequestBodyBroken, Fault::RequestBodyTimeout, Fault::ClientGone]
+        {
             assert_eq!(fault.blame(), Blame::Client);
             assert_eq!(fault.error_type(), None);
             assert!(!fault.is_retryable());

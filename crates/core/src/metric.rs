@@ -136,8 +136,7 @@ impl Registry {
     pub fn render(&self) -> String {
         let inner = self.lock();
         let mut text = String::with_capacity(16 * 1024);
-        prometheus_client::encoding::text::encode(&mut text, &inner.registry)
-            .expect("writing to a String cannot fail");
+        prometheus_client::encoding::text::encode(&mut text, &inner.registry).expect("writing to a String cannot fail");
         text
     }
 
@@ -158,10 +157,9 @@ impl Registry {
         assert_eq!(declaration.labels.len(), values.len(), "{} takes other labels", declaration.name);
         let mut inner = self.lock();
         let Inner { registry, families } = &mut *inner;
-        let held = families.entry(declaration.name).or_insert_with(|| Held {
-            family: register(registry, declaration),
-            series: HashSet::new(),
-        });
+        let held = families
+            .entry(declaration.name)
+            .or_insert_with(|| Held { family: register(registry, declaration), series: HashSet::new() });
         let mut key: Vec<String> =
             declaration.labels.iter().zip(values).map(|(label, value)| known(label, value).to_owned()).collect();
         if !held.series.contains(&key) {

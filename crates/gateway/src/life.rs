@@ -5,8 +5,8 @@
 //!
 //! Invariant: stages only move forward; a config that does not compile changes nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use portcullis_core::metric::{Declaration, Gauge, Kind};

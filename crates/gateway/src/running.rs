@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use portcullis_guards::config::Mistake;
+use portcullis_guards::config::{Mistake, RouteConfig};
 use portcullis_guards::exchange::Exchange;
 use portcullis_guards::path::Path;
 use portcullis_guards::request_path::{Ground, request_path};
@@ -24,6 +24,8 @@ pub struct Running {
     /// The config it was made from.
     pub config: Config,
     upstreams: HashMap<Arc<str>, Arc<Upstream>>,
+    /// The upstream of each route, by the route's index.
+    by_route: Box<[Arc<Upstream>]>,
 }
 
 impl Running {
@@ -52,7 +54,10 @@ impl Running {
         }
         let listener = config.listener_bounds(&mut mistakes);
         match request_path(&config.path_config(), ground) {
-            Ok(path) if mistakes.is_empty() => Ok(Running { path, listener, config, upstreams }),
+            Ok(path) if mistakes.is_empty() => {
+                let by_route = by_route(&config, &upstreams);
+                Ok(Running { path, listener, config, upstreams, by_route })
+            }
             Ok(_) => Err(mistakes),
             Err(found) => {
                 mistakes.extend(found);
@@ -64,11 +69,22 @@ impl Running {
     /// Where this exchange goes.
     #[must_use]
     pub fn upstream_of(&self, exchange: &Exchange) -> Option<&Arc<Upstream>> {
-        exchange.route.as_ref().and_then(|route| self.upstreams.get(&route.upstream))
+        exchange.route.as_ref().and_then(|route| self.by_route.get(route.index))
     }
 
     /// All upstreams.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.values()
     }
+}
+
+/// The `route` guard has refused names that do not exist, so every route finds its upstream; without routes there is one
+/// implicit route to the only upstream.
+fn by_route(config: &Config, upstreams: &HashMap<Arc<str>, Arc<Upstream>>) -> Box<[Arc<Upstream>]> {
+    let only = || upstreams.values().next();
+    if config.path.routes.is_empty() {
+        return only().cloned().into_iter().collect();
+    }
+    let named = |route: &RouteConfig| route.upstream.as_deref().map_or_else(only, |name| upstreams.get(name)).cloned();
+    config.path.routes.iter().filter_map(named).collect()
 }

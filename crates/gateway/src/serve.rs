@@ -147,20 +147,31 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
         tokio::task::spawn_local(telemetry::serve(Arc::clone(&gate), listeners.telemetry));
         let signals = Signals::listen()?;
         gate.advance(Stage::Serving);
-        log.event("info", "started", &[
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("listen", &join(&bound.data)),
-            ("telemetry", &bound.telemetry.to_string()),
-            ("workers", &workers.to_string()),
-        ]);
+        log.event(
+            "info",
+            "started",
+            &[
+                ("version", env!("CARGO_PKG_VERSION")),
+                ("listen", &join(&bound.data)),
+                ("telemetry", &bound.telemetry.to_string()),
+                ("workers", &workers.to_string()),
+            ],
+        );
         on_ready(&bound);
         stay(&gate, cores, signals, source).await
     })?;
-    log.event("info", "stopped", &[("exit", match exit {
-        Exit::Done => "done",
-        Exit::Forced => "forced",
-        Exit::Unfinished => "unfinished",
-    })]);
+    log.event(
+        "info",
+        "stopped",
+        &[(
+            "exit",
+            match exit {
+                Exit::Done => "done",
+                Exit::Forced => "forced",
+                Exit::Unfinished => "unfinished",
+            },
+        )],
+    );
     log.stop();
     Ok(exit)
 }

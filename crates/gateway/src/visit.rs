@@ -70,10 +70,7 @@ pub struct Upload {
 ///
 /// # Errors
 /// Never: every failure is an answer.
-pub async fn receive(
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> Result<Response<Answer>, Infallible> {
+pub async fn receive(connection: Rc<Connection>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
     let (mut visit, body) = Visit::begin(connection, request);
     let (head, stream) = visit.go(body).await;
     Ok(visit.answer(head, stream))
@@ -158,13 +155,11 @@ impl Visit {
         let connection = Rc::clone(&self.connection);
         let came = {
             let mut inside = pin!(self.pass(body));
-            poll_fn(|context| {
-                match std::panic::catch_unwind(AssertUnwindSafe(|| inside.as_mut().poll(context))) {
-                    Ok(Poll::Ready(result)) => Poll::Ready(Came::Through(result)),
-                    Ok(Poll::Pending) if connection.watch.has_passed() => Poll::Ready(Came::Late),
-                    Ok(Poll::Pending) => Poll::Pending,
-                    Err(_) => Poll::Ready(Came::Panicked),
-                }
+            poll_fn(|context| match std::panic::catch_unwind(AssertUnwindSafe(|| inside.as_mut().poll(context))) {
+                Ok(Poll::Ready(result)) => Poll::Ready(Came::Through(result)),
+                Ok(Poll::Pending) if connection.watch.has_passed() => Poll::Ready(Came::Late),
+                Ok(Poll::Pending) => Poll::Pending,
+                Err(_) => Poll::Ready(Came::Panicked),
             })
             .await
         };

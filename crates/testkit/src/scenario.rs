@@ -86,14 +86,18 @@ pub fn parse(text: &str) -> Result<Scenario, String> {
                 let value = value.trim();
                 match (key, last) {
                     ("config", _) => section = "config",
-                    ("times", _) => times = value.parse().map_err(|_| format!("line {number}: `{value}` is no number"))?,
+                    ("times", _) => {
+                        times = value.parse().map_err(|_| format!("line {number}: `{value}` is no number"))?
+                    }
                     ("request", _) => {
-                        let exchange = Exchange { line: number, times: std::mem::replace(&mut times, 1), ..Exchange::default() };
+                        let exchange =
+                            Exchange { line: number, times: std::mem::replace(&mut times, 1), ..Exchange::default() };
                         scenario.exchanges.push(exchange);
                         section = "request";
                     }
                     ("expect", Some(exchange)) => {
-                        exchange.status = value.parse().map_err(|_| format!("line {number}: `{value}` is no status"))?;
+                        exchange.status =
+                            value.parse().map_err(|_| format!("line {number}: `{value}` is no status"))?;
                         section = "expect";
                     }
                     ("trail", Some(exchange)) => {
@@ -207,7 +211,8 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_refused() {
-        for wrong in ["", "request:\n  GET / HTTP/1.1\n", "expect: 200\n", "request:\n  G\nexpect: many\n", "what: 1\n"] {
+        for wrong in ["", "request:\n  GET / HTTP/1.1\n", "expect: 200\n", "request:\n  G\nexpect: many\n", "what: 1\n"]
+        {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }
     }

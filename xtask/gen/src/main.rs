@@ -60,7 +60,11 @@ fn errors() -> String {
         let said_by = if entry.said_by.is_empty() { "*reserved*" } else { entry.said_by };
         let (name, severity) = (entry.name, entry.severity.name());
         // Writing to a String cannot fail, here and below.
-        let _ = writeln!(page, "| {} | `{name}` | {} | {severity} | {} | {said_by} |", entry.number, entry.status, entry.message);
+        let _ = writeln!(
+            page,
+            "| {} | `{name}` | {} | {severity} | {} | {said_by} |",
+            entry.number, entry.status, entry.message
+        );
     }
     page
 }
@@ -78,7 +82,13 @@ fn metrics() -> String {
             Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
         };
-        let _ = writeln!(page, "| `portcullis_{}` | {kind} | {} | {} |", declaration.name, labels(declaration), declaration.help);
+        let _ = writeln!(
+            page,
+            "| `portcullis_{}` | {kind} | {} | {} |",
+            declaration.name,
+            labels(declaration),
+            declaration.help
+        );
     }
     page
 }

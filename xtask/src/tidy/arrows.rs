@@ -55,9 +55,7 @@ mod tests {
 
     #[test]
     fn an_arrow_upward_is_found_and_one_downward_is_not() {
-        let package = |name: &str, used: &str, kind: Option<&str>| {
-            json!({ "packages": [{ "name": name, "dependencies": [{ "name": used, "kind": kind }] }] })
-        };
+        let package = |name: &str, used: &str, kind: Option<&str>| json!({ "packages": [{ "name": name, "dependencies": [{ "name": used, "kind": kind }] }] });
         assert_eq!(findings(&package("portcullis-core", "portcullis-store", None)).len(), 1);
         assert_eq!(findings(&package("portcullis-new", "serde", None)).len(), 1);
         assert!(findings(&package("portcullis-store", "portcullis-core", None)).is_empty());

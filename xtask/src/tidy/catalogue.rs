@@ -37,13 +37,15 @@ fn findings_of(row: &Row<'_>, files: &[File]) -> Vec<Finding> {
     let Row { code, name, said_by } = row;
     let used = format!("Code::{code}");
     let is_used = |text: &str| {
-        text.match_indices(&used).any(|(at, _)| !text[at + used.len()..].starts_with(|next: char| next.is_alphanumeric()))
+        text.match_indices(&used)
+            .any(|(at, _)| !text[at + used.len()..].starts_with(|next: char| next.is_alphanumeric()))
     };
     let outside = || files.iter().filter(|file| file.path != CATALOGUE);
     let is_said = outside().any(|file| !file.is_for_tests() && is_used(file.product_code()));
     // A test names a code as clients see it.
     let is_reached = outside().any(|file| {
-        let tests = if file.is_for_tests() { &file.text } else { file.text.strip_prefix(file.product_code()).unwrap_or("") };
+        let tests =
+            if file.is_for_tests() { &file.text } else { file.text.strip_prefix(file.product_code()).unwrap_or("") };
         tests.contains(name) || is_used(tests)
     });
     match (said_by.is_empty(), is_said, is_reached) {

@@ -6,7 +6,8 @@ use super::{File, Finding};
 const MOST_LINES: usize = 600;
 
 /// Where the operating system's clocks may be read: the product's two clocks, and programs that wait for people or peers.
-const CLOCKS: &[&str] = &["crates/gateway/src/clock.rs", "crates/tower/src/clock.rs", "crates/cli/", "xtask/", "bench/"];
+const CLOCKS: &[&str] =
+    &["crates/gateway/src/clock.rs", "crates/tower/src/clock.rs", "crates/cli/", "xtask/", "bench/"];
 
 /// Files whose purpose is told by what they declare.
 const WITHOUT_INVARIANT: &[&str] = &["/lib.rs", "/main.rs", "/all.rs", "xtask/", "bench/", "examples/", "crates/cli/"];
@@ -27,7 +28,14 @@ fn findings_of(file: &File) -> Vec<Finding> {
     if lines > MOST_LINES {
         find(&format!("has {lines} lines; look for the two things in it (at most {MOST_LINES})"));
     }
-    for left in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ig", "nore"), concat!("tod", "o!("), concat!("unimple", "mented!("), concat!("db", "g!(")] {
+    for left in [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("#[ig", "nore"),
+        concat!("tod", "o!("),
+        concat!("unimple", "mented!("),
+        concat!("db", "g!("),
+    ] {
         if file.text.contains(left) {
             find(&format!("holds `{left}`: finish it, or write an issue"));
         }
@@ -37,7 +45,11 @@ fn findings_of(file: &File) -> Vec<Finding> {
     }
     let code = file.product_code();
     let is_small = code.lines().count() < 40;
-    if path.starts_with("crates/") && !is_small && !code.contains("Invariant:") && !WITHOUT_INVARIANT.iter().any(|part| path.contains(part)) {
+    if path.starts_with("crates/")
+        && !is_small
+        && !code.contains("Invariant:")
+        && !WITHOUT_INVARIANT.iter().any(|part| path.contains(part))
+    {
         find("names no `Invariant:` in its header");
     }
     if !CLOCKS.iter().any(|allowed| path.starts_with(allowed)) {

@@ -9,7 +9,8 @@ use portcullis_testkit::gate::{Folder, Gate};
 use crate::{BINARY, misbehaving};
 
 fn run(folder: &Path, words: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = Command::new(BINARY).args(words).current_dir(folder).output().expect("it runs");
+    let Output { status, stdout, stderr } =
+        Command::new(BINARY).args(words).current_dir(folder).output().expect("it runs");
     (status.code(), String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr).into_owned())
 }
 
@@ -32,11 +33,18 @@ fn validate_tells_every_mistake_with_its_line_and_a_wrong_config_never_starts() 
     for words in [&["validate"][..], &["-t"], &["run"]] {
         let (code, _, said) = run(folder.path(), words);
         assert_eq!(code, Some(1), "{words:?}");
-        assert!(said.contains("portcullis.yaml:2:1: trusted_proxys: unknown key (did you mean `trusted_proxies`?)"), "{said}");
+        assert!(
+            said.contains("portcullis.yaml:2:1: trusted_proxys: unknown key (did you mean `trusted_proxies`?)"),
+            "{said}"
+        );
         assert!(said.contains("portcullis.yaml:6:25: upstreams.app.timeout.connect: `2` has no unit"), "{said}");
     }
     // What only compiling can find is told at its line as well.
-    std::fs::write(folder.path().join("portcullis.yaml"), WRONG.replace("connect: 2 ", "connect: 2s ").replace("trusted_proxys", "trusted_proxies")).expect("written");
+    std::fs::write(
+        folder.path().join("portcullis.yaml"),
+        WRONG.replace("connect: 2 ", "connect: 2s ").replace("trusted_proxys", "trusted_proxies"),
+    )
+    .expect("written");
     let (code, _, said) = run(folder.path(), &["validate"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("portcullis.yaml:10:") && said.contains("`ap`") && said.contains("`app`"), "{said}");
@@ -82,8 +90,21 @@ fn explain_says_what_would_happen_and_changes_nothing() {
         let (code, said, _) = run(folder.path(), &["explain", "GET", "/api/x", "--from", "203.0.113.9", "--json"]);
         assert_eq!(code, Some(0), "{said}");
         let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
-        let guards: Vec<&str> = said["steps"].as_array().expect("steps").iter().filter_map(|step| step["guard"].as_str()).collect();
-        assert_eq!(guards, ["request_id", "access_log", "security_headers", "client_address", "route", "limits", "rate_limit", "breaker"]);
+        let guards: Vec<&str> =
+            said["steps"].as_array().expect("steps").iter().filter_map(|step| step["guard"].as_str()).collect();
+        assert_eq!(
+            guards,
+            [
+                "request_id",
+                "access_log",
+                "security_headers",
+                "client_address",
+                "route",
+                "limits",
+                "rate_limit",
+                "breaker"
+            ]
+        );
         assert_eq!((&said["route"], &said["upstream"]), (&"api".into(), &"app".into()));
     }
     let (code, said, _) = run(folder.path(), &["explain", "GET", "/%zz"]);
@@ -118,7 +139,8 @@ fn version_and_completion_print() {
 /// The commands of the README's session, each against the demo, with what it must print.
 #[test]
 fn the_readmes_session_is_true() {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).expect("a README");
+    let readme =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).expect("a README");
     let session = readme.split("<!-- session -->").nth(1).expect("the README has a session").to_owned();
     let mut demo = Command::new(BINARY);
     demo.args(["demo", "--listen", "127.0.0.1:0", "--telemetry", "127.0.0.1:0", "--log-format", "json"]);

@@ -12,7 +12,9 @@ use crate::{BINARY, misbehaving};
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn config(upstream: std::net::SocketAddr, more: &str) -> String {
-    format!("upstreams: {{ app: {{ url: \"http://{upstream}\" }} }}\nrate_limit: [{{ name: all, by: [address], limit: 1000000/1s, burst: 1000000 }}]\n{more}")
+    format!(
+        "upstreams: {{ app: {{ url: \"http://{upstream}\" }} }}\nrate_limit: [{{ name: all, by: [address], limit: 1000000/1s, burst: 1000000 }}]\n{more}"
+    )
 }
 
 /// Sixteen clients that keep their connections, as a load balancer does: told to close, they ask whether the gateway is
@@ -91,11 +93,16 @@ fn a_request_in_flight_is_finished_before_the_end() {
 fn what_is_not_done_in_time_is_cut_with_3_and_a_second_signal_forces_with_2() {
     let upstream = misbehaving::start();
     for (second, total, code) in [(false, "500ms", 3), (true, "30s", 2)] {
-        let mut gate = Gate::start(BINARY, &config(upstream.address, &format!("shutdown: {{ drain_delay: 100ms, total: {total} }}\n")));
+        let mut gate = Gate::start(
+            BINARY,
+            &config(upstream.address, &format!("shutdown: {{ drain_delay: 100ms, total: {total} }}\n")),
+        );
         let mut client = Client::connect(gate.data);
         client.send(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n");
         let already = upstream.received().len();
-        while upstream.received().len() == already && !upstream.received().iter().any(|request| request.path() == "/hang") {
+        while upstream.received().len() == already
+            && !upstream.received().iter().any(|request| request.path() == "/hang")
+        {
             std::thread::yield_now();
         }
         std::thread::sleep(Duration::from_millis(100));
@@ -155,7 +162,8 @@ fn an_unchanged_upstream_keeps_its_connections_and_a_limit_its_count_over_a_relo
     let start = format!("workers: 1\nupstreams: {{ app: {{ url: \"http://{}\" }} }}\n{limited}", upstream.address);
     let mut gate = Gate::start(BINARY, &start);
     let first = get(gate.data, "/connection").text();
-    std::fs::write(&gate.config, format!("{ON_FREE_PORTS}{start}security_headers: {{ x_frame_options: DENY }}\n")).expect("written");
+    std::fs::write(&gate.config, format!("{ON_FREE_PORTS}{start}security_headers: {{ x_frame_options: DENY }}\n"))
+        .expect("written");
     gate.signal("HUP");
     gate.wait_for_event("reloaded");
     let second = get(gate.data, "/connection");

@@ -31,7 +31,10 @@ fn script(socket: &mut TcpStream, request: &Received) -> Then {
             Then::Keep
         }
         "/length-and-chunks" => {
-            say(socket, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+            say(
+                socket,
+                b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            );
             Then::Keep
         }
         "/switch" => {

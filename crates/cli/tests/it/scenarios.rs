@@ -36,11 +36,15 @@ fn run(path: &Path) -> Vec<String> {
     };
     let upstream = misbehaving::start();
     let deaf = misbehaving::Deaf::start();
-    let mut gate = Gate::start_with(BINARY, &scenario.config, &[
-        ("UPSTREAM", &format!("http://{}", upstream.address)),
-        ("NOBODY", &format!("http://{}", misbehaving::nobody())),
-        ("DEAF", &format!("http://{}", deaf.address)),
-    ]);
+    let mut gate = Gate::start_with(
+        BINARY,
+        &scenario.config,
+        &[
+            ("UPSTREAM", &format!("http://{}", upstream.address)),
+            ("NOBODY", &format!("http://{}", misbehaving::nobody())),
+            ("DEAF", &format!("http://{}", deaf.address)),
+        ],
+    );
     scenario.exchanges.iter().filter_map(|exchange| send(&mut gate, exchange).err()).collect()
 }
 

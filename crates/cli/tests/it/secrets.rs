@@ -22,7 +22,8 @@ fn no_secret_comes_out_anywhere_but_at_the_upstream() {
         upstream.address,
         file.display()
     );
-    let mut gate = Gate::start_with(BINARY, &config, &[("CANARY", IN_VARIABLE), ("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")]);
+    let mut gate =
+        Gate::start_with(BINARY, &config, &[("CANARY", IN_VARIABLE), ("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")]);
     let mut seen = Vec::new();
     for path in ["/x", "/close", "/garbage", "/two-lengths", "/cut", "/status?500+Oops", "/%zz", "/huge-head"] {
         let request = format!(
@@ -47,11 +48,22 @@ fn no_secret_comes_out_anywhere_but_at_the_upstream() {
     std::fs::write(&gate.config, format!("listen: [{{ address: \"127.0.0.1:0\" }}]\n{broken}")).expect("written");
     gate.signal("HUP");
     gate.wait_for_event("reload_refused");
-    for words in [vec!["config", "show", "--effective"], vec!["config", "show", "--effective", "--json"], vec!["validate"], vec!["validate", "--json"]] {
+    for words in [
+        vec!["config", "show", "--effective"],
+        vec!["config", "show", "--effective", "--json"],
+        vec!["validate"],
+        vec!["validate", "--json"],
+    ] {
         for text in [&config, &broken] {
             let path = folder.path().join("shown.yaml");
             std::fs::write(&path, text).expect("written");
-            let output = std::process::Command::new(BINARY).args(&words).arg("--config").arg(&path).env("CANARY", IN_VARIABLE).output().expect("it runs");
+            let output = std::process::Command::new(BINARY)
+                .args(&words)
+                .arg("--config")
+                .arg(&path)
+                .env("CANARY", IN_VARIABLE)
+                .output()
+                .expect("it runs");
             seen.push(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr));
         }
     }

@@ -46,7 +46,10 @@ impl Drop for Service {
 }
 
 fn gate_before(service: &Service) -> Gate {
-    Gate::start(BINARY, &format!("upstreams: {{ app: {{ url: \"http://{}\" }} }}\nlimits: {{ body_bytes: 64MiB }}\n", service.address))
+    Gate::start(
+        BINARY,
+        &format!("upstreams: {{ app: {{ url: \"http://{}\" }} }}\nlimits: {{ body_bytes: 64MiB }}\n", service.address),
+    )
 }
 
 /// Runs a client and returns what it printed.
@@ -67,29 +70,69 @@ fn json(text: &str) -> Value {
 /// What both httpbins answer alike.
 fn drive_httpbin(gate: &Gate) {
     let base = format!("http://{}", gate.data);
-    let seen = json(&curl(&["-H", "X-Forwarded-For: 9.9.9.9", "-H", "X-Portcullis-User: root", &format!("{base}/headers")]));
+    let seen = json(&curl(&[
+        "-H",
+        "X-Forwarded-For: 9.9.9.9",
+        "-H",
+        "X-Portcullis-User: root",
+        &format!("{base}/headers?show_env=1"),
+    ]));
     let seen = seen["headers"].to_string().to_lowercase();
     assert!(seen.contains("127.0.0.1") && seen.contains("x-request-id"), "{seen}");
     assert!(!seen.contains("9.9.9.9") && !seen.contains("root"), "{seen}");
 
     let head = curl(&["-i", "-H", "Accept: application/json", &format!("{base}/status/418")]);
-    assert!(head.starts_with("HTTP/1.1 418") && head.to_lowercase().contains("x-content-type-options: nosniff"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 418") && head.to_lowercase().contains("x-content-type-options: nosniff"),
+        "{head}"
+    );
 
     let folder = Folder::new();
     let file = folder.path().join("upload");
     std::fs::write(&file, vec![b'a'; 5 << 20]).expect("written");
-    let answer = curl(&["-H", "Expect: 100-continue", "-H", "Content-Type: text/plain", "--data-binary", &format!("@{}", file.display()), &format!("{base}/post")]);
+    let answer = curl(&[
+        "-H",
+        "Expect: 100-continue",
+        "-H",
+        "Content-Type: text/plain",
+        "--data-binary",
+        &format!("@{}", file.display()),
+        &format!("{base}/post"),
+    ]);
     assert_eq!(json(&answer)["data"].as_str().map(str::len), Some(5 << 20));
-    let answer = curl(&["-H", "Transfer-Encoding: chunked", "-H", "Content-Type: text/plain", "-d", "in chunks", &format!("{base}/post")]);
+    let answer = curl(&[
+        "-H",
+        "Transfer-Encoding: chunked",
+        "-H",
+        "Content-Type: text/plain",
+        "-d",
+        "in chunks",
+        &format!("{base}/post"),
+    ]);
     assert_eq!(json(&answer)["data"], "in chunks");
 
     let lines = curl(&["-N", &format!("{base}/stream/5")]);
     assert_eq!(lines.lines().count(), 5, "{lines}");
     assert_eq!(curl(&["--compressed", &format!("{base}/gzip")]).matches("gzip").count().min(1), 1);
-    let sizes = curl(&["-o", "/dev/null", "-w", "%{http_code} %{size_download} %{num_connects}", &format!("{base}/bytes/70000")]);
+    let sizes = curl(&[
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code} %{size_download} %{num_connects}",
+        &format!("{base}/bytes/70000"),
+    ]);
     assert!(sizes.starts_with("200 70000"), "{sizes}");
     assert!(curl(&["-I", &format!("{base}/get")]).starts_with("HTTP/1.1 200"));
-    let two = curl(&["-o", "/dev/null", "-o", "/dev/null", "-w", "%{num_connects} ", &format!("{base}/get"), &format!("{base}/get")]);
+    let two = curl(&[
+        "-o",
+        "/dev/null",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{num_connects} ",
+        &format!("{base}/get"),
+        &format!("{base}/get"),
+    ]);
     assert_eq!(two.trim(), "1 0", "the second request uses the first one's connection");
 }
 
@@ -121,7 +164,14 @@ fn httpbin_in_python_behind_gunicorn() {
 #[test]
 fn go_httpbin_in_go() {
     let address = misbehaving::nobody();
-    let words = ["-host".to_owned(), "127.0.0.1".to_owned(), "-port".to_owned(), address.port().to_string(), "-max-body-size".to_owned(), "10000000".to_owned()];
+    let words = [
+        "-host".to_owned(),
+        "127.0.0.1".to_owned(),
+        "-port".to_owned(),
+        address.port().to_string(),
+        "-max-body-size".to_owned(),
+        "10000000".to_owned(),
+    ];
     let service = Service::start(&tools().join("go/go-httpbin"), &words, address);
     let gate = gate_before(&service);
     drive_httpbin(&gate);

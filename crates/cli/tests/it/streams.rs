@@ -39,7 +39,9 @@ fn events_arrive_one_by_one() {
     client.send(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
     let (mut service, _) = listener.accept().expect("it connects");
     head(&mut service);
-    service.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").expect("sent");
+    service
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .expect("sent");
     for event in ["first", "second", "third"] {
         service.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).expect("sent");
         // The next event is only sent once this one has reached the client.

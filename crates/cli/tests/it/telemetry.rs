@@ -17,7 +17,16 @@ fn one_line_starts_it_with_safe_defaults_and_no_file() {
     let gate = Gate::from_command(command);
     let response = get(gate.data, "/hello");
     assert_eq!(response.status, 200);
-    for field in ["x-request-id", "ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-content-type-options", "content-security-policy", "referrer-policy", "x-frame-options"] {
+    for field in [
+        "x-request-id",
+        "ratelimit",
+        "ratelimit-policy",
+        "x-ratelimit-limit",
+        "x-content-type-options",
+        "content-security-policy",
+        "referrer-policy",
+        "x-frame-options",
+    ] {
         assert!(response.field(field).is_some(), "{field} in {:?}", response.fields);
     }
     let large = format!("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", (1 << 20) + 1);
@@ -30,7 +39,10 @@ fn one_line_starts_it_with_safe_defaults_and_no_file() {
 #[test]
 fn what_prometheus_reads_has_no_fault_and_random_paths_add_no_series() {
     let upstream = misbehaving::start();
-    let config = format!("upstreams: {{ app: {{ url: \"http://{}\" }} }}\nrate_limit: [{{ name: all, by: [address], limit: 100000/1s, burst: 100000 }}]\n", upstream.address);
+    let config = format!(
+        "upstreams: {{ app: {{ url: \"http://{}\" }} }}\nrate_limit: [{{ name: all, by: [address], limit: 100000/1s, burst: 100000 }}]\n",
+        upstream.address
+    );
     let gate = Gate::start(BINARY, &config);
     let scrape = || get(gate.telemetry, "/metrics").text();
     let _ = get(gate.data, "/x");
@@ -42,11 +54,23 @@ fn what_prometheus_reads_has_no_fault_and_random_paths_add_no_series() {
     }
     let page = scrape();
     assert_eq!(count(&page), before, "{page}");
-    for name in ["circuit_breaker_state", "circuit_breaker_requests_total", "circuit_breaker_latency_seconds_bucket", "http_requests_total", "http_request_duration_seconds_bucket", "rate_limit_decisions_total", "build_info"] {
+    for name in [
+        "circuit_breaker_state",
+        "circuit_breaker_requests_total",
+        "circuit_breaker_latency_seconds_bucket",
+        "http_requests_total",
+        "http_request_duration_seconds_bucket",
+        "rate_limit_decisions_total",
+        "build_info",
+    ] {
         assert!(page.contains(&format!("portcullis_{name}")), "{name} in {page}");
     }
     // promtool reads the older text format, which has no end marker and no units.
-    let text: String = page.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT")).map(|line| format!("{line}\n")).collect();
+    let text: String = page
+        .lines()
+        .filter(|line| *line != "# EOF" && !line.starts_with("# UNIT"))
+        .map(|line| format!("{line}\n"))
+        .collect();
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

@@ -51,20 +51,39 @@ impl Form {
 pub fn body(refusal: &Refusal, form: Form, unix_millis: u64, request_id: &str) -> Vec<u8> {
     debug_assert!(request_id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'));
     let entry = refusal.code.entry();
-    let status = [b'0' + (entry.status / 100) as u8, b'0' + (entry.status / 10 % 10) as u8, b'0' + (entry.status % 10) as u8];
+    let status =
+        [b'0' + (entry.status / 100) as u8, b'0' + (entry.status / 10 % 10) as u8, b'0' + (entry.status % 10) as u8];
     let timestamp = rfc3339(unix_millis);
     let mut out = Vec::with_capacity(320);
     match form {
         Form::Json => {
-            put(&mut out, &[b"{\"error\":{\"code\":\"", entry.name.as_bytes(), b"\",\"message\":\"", entry.message.as_bytes()]);
+            put(
+                &mut out,
+                &[b"{\"error\":{\"code\":\"", entry.name.as_bytes(), b"\",\"message\":\"", entry.message.as_bytes()],
+            );
             put(&mut out, &[b"\",\"statusCode\":", &status, b",\"severity\":\"", entry.severity.name().as_bytes()]);
-            put(&mut out, &[b"\",\"timestamp\":\"", &timestamp, b"\",\"requestId\":\"", request_id.as_bytes(), b"\",\"details\":{"]);
+            put(
+                &mut out,
+                &[
+                    b"\",\"timestamp\":\"",
+                    &timestamp,
+                    b"\",\"requestId\":\"",
+                    request_id.as_bytes(),
+                    b"\",\"details\":{",
+                ],
+            );
             details(&mut out, refusal);
             out.extend_from_slice(b"}}}");
         }
         Form::Problem => {
-            put(&mut out, &[b"{\"type\":\"about:blank\",\"title\":\"", entry.message.as_bytes(), b"\",\"status\":", &status]);
-            put(&mut out, &[b",\"code\":\"", entry.name.as_bytes(), b"\",\"severity\":\"", entry.severity.name().as_bytes()]);
+            put(
+                &mut out,
+                &[b"{\"type\":\"about:blank\",\"title\":\"", entry.message.as_bytes(), b"\",\"status\":", &status],
+            );
+            put(
+                &mut out,
+                &[b",\"code\":\"", entry.name.as_bytes(), b"\",\"severity\":\"", entry.severity.name().as_bytes()],
+            );
             put(&mut out, &[b"\",\"timestamp\":\"", &timestamp, b"\",\"requestId\":\"", request_id.as_bytes(), b"\""]);
             if refusal.reason.is_some() || refusal.retry_after_seconds.is_some() {
                 out.push(b',');

@@ -19,7 +19,10 @@ impl Config {
             wrong("version", format!("this binary reads version 1, not {}", self.version));
         }
         if self.upstreams.is_empty() {
-            wrong("upstreams", "at least one upstream is needed, for example `app: { url: http://127.0.0.1:3000 }`".to_owned());
+            wrong(
+                "upstreams",
+                "at least one upstream is needed, for example `app: { url: http://127.0.0.1:3000 }`".to_owned(),
+            );
         }
         if self.listen.is_empty() {
             wrong("listen", "at least one address is needed".to_owned());
@@ -46,7 +49,10 @@ impl Config {
         let is_name = prefix.starts_with(|first: char| first.is_ascii_alphabetic())
             && prefix.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
         if !is_name {
-            wrong("telemetry.prefix", format!("`{prefix}` must be letters, digits and underscores and start with a letter"));
+            wrong(
+                "telemetry.prefix",
+                format!("`{prefix}` must be letters, digits and underscores and start with a letter"),
+            );
         }
         for (name, upstream) in &self.upstreams {
             if upstream.timeout.connect.is_some_and(|time| time.is_zero()) {
@@ -65,7 +71,10 @@ impl Config {
     /// Settings that are fine on a desk and not before the internet.
     fn check_production(&self, mistakes: &mut Vec<Mistake>) {
         let mut weak = |path: &str, why: &str| {
-            mistakes.push(Mistake::new(path, format!("{why}; the production preset refuses this (preset: development takes it)")));
+            mistakes.push(Mistake::new(
+                path,
+                format!("{why}; the production preset refuses this (preset: development takes it)"),
+            ));
         };
         if self.telemetry.address.ip().is_unspecified() {
             weak("telemetry.address", "metrics and health would be open to every network");

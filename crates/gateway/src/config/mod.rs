@@ -158,10 +158,7 @@ impl Default for TelemetryConfig {
 
 impl Default for ShutdownConfig {
     fn default() -> ShutdownConfig {
-        ShutdownConfig {
-            drain_delay: StdDuration::from_secs(5).into(),
-            total: StdDuration::from_secs(30).into(),
-        }
+        ShutdownConfig { drain_delay: StdDuration::from_secs(5).into(), total: StdDuration::from_secs(30).into() }
     }
 }
 
@@ -203,11 +200,8 @@ impl Config {
             LogFormat::Json => access_log::Format::Json,
             LogFormat::Text => access_log::Format::Text,
         });
-        path.breakers = self
-            .upstreams
-            .iter()
-            .map(|(name, upstream)| (name.clone(), upstream.circuit_breaker.clone()))
-            .collect();
+        path.breakers =
+            self.upstreams.iter().map(|(name, upstream)| (name.clone(), upstream.circuit_breaker.clone())).collect();
         path
     }
 

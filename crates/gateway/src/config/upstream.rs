@@ -13,6 +13,9 @@ use portcullis_guards::breaker;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Header fields in their compiled form.
+pub type Fields = Vec<(HeaderName, HeaderValue)>;
+
 /// Most `request_headers` of one upstream.
 const MOST_FIELDS: usize = 32;
 
@@ -131,7 +134,7 @@ impl UpstreamConfig {
     ///
     /// # Errors
     /// Each name with what is wrong with it or its value. The value itself is never told.
-    pub fn fields(&self) -> Result<Vec<(HeaderName, HeaderValue)>, Vec<(String, String)>> {
+    pub fn fields(&self) -> Result<Fields, Vec<(String, String)>> {
         let mut fields = Vec::new();
         let mut wrong = Vec::new();
         if self.request_headers.len() > MOST_FIELDS {
@@ -140,7 +143,9 @@ impl UpstreamConfig {
         for (text, value) in &self.request_headers {
             let mut refuse = |what: &str| wrong.push((text.clone(), what.to_owned()));
             match (text.parse::<HeaderName>(), HeaderValue::from_str(value.expose())) {
-                (Ok(CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING), _) => refuse("frames the message, which is the gateway's own"),
+                (Ok(CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING), _) => {
+                    refuse("frames the message, which is the gateway's own")
+                }
                 (Ok(name), Ok(mut value)) => {
                     value.set_sensitive(true);
                     fields.push((name, value));
@@ -164,7 +169,9 @@ impl UpstreamConfig {
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => {
-                return Err("TLS to upstreams is not available in this version; use http:// over a trusted network".to_owned());
+                return Err(
+                    "TLS to upstreams is not available in this version; use http:// over a trusted network".to_owned()
+                );
             }
             _ => return Err(format!("`{}` must start with http://", self.url)),
         }
@@ -181,7 +188,11 @@ impl UpstreamConfig {
         let port = match uri.port_u16() {
             Some(0) => return Err("port 0 cannot be connected to".to_owned()),
             Some(port) => port,
-            None if authority.ends_with(|last: char| last == ':' || last.is_ascii_digit()) && authority.rsplit_once(':').is_some_and(|(before, _)| !before.contains(':') || before.ends_with(']')) => {
+            None if authority.ends_with(|last: char| last == ':' || last.is_ascii_digit())
+                && authority
+                    .rsplit_once(':')
+                    .is_some_and(|(before, _)| !before.contains(':') || before.ends_with(']')) =>
+            {
                 return Err(format!("`{}` has a port that is not 1 to 65535", self.url));
             }
             None => 80,

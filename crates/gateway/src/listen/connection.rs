@@ -61,7 +61,7 @@ enum Ended {
 pub async fn serve(core: Rc<Core>, socket: TcpStream, peer: SocketAddr) {
     let running = core.running();
     let connection =
-        Rc::new(Connection { watch: core.sweep.list(), line: Line::new(), core: Rc::clone(&core), peer });
+        Rc::new(Connection { watch: core.sweep.list(), line: Line::default(), core: Rc::clone(&core), peer });
     connection.rest(&running);
     let mut http = {
         let visitor = Rc::clone(&connection);

@@ -73,10 +73,11 @@ impl Sweep {
     pub fn run(&self, now_nanos: u64) {
         self.coarse_now_nanos.set(now_nanos);
         for (_, watch) in self.watches.borrow().iter() {
-            if watch.deadline_nanos.get() <= now_nanos && !watch.has_passed.replace(true) {
-                if let Some(waker) = watch.waker.borrow().as_ref() {
-                    waker.wake_by_ref();
-                }
+            if watch.deadline_nanos.get() <= now_nanos
+                && !watch.has_passed.replace(true)
+                && let Some(waker) = watch.waker.borrow().as_ref()
+            {
+                waker.wake_by_ref();
             }
         }
     }

@@ -34,21 +34,11 @@ pub struct Line {
     pub phase: Cell<Phase>,
     /// Everything of the last visit has left.
     pub is_flushed: Cell<bool>,
-    /// The socket did not take all that was written to it.
-    pub is_blocked: Cell<bool>,
-    /// The client has said nothing more to say.
-    pub has_ended: Cell<bool>,
 }
 
-impl Line {
-    /// A fresh connection.
-    pub fn new() -> Line {
-        Line {
-            phase: Cell::new(Phase::Idle),
-            is_flushed: Cell::new(true),
-            is_blocked: Cell::new(false),
-            has_ended: Cell::new(false),
-        }
+impl Default for Line {
+    fn default() -> Line {
+        Line { phase: Cell::new(Phase::Idle), is_flushed: Cell::new(true) }
     }
 }
 
@@ -140,16 +130,14 @@ impl<K: Keeper> Write for Wire<K> {
         if let Some(substitute) = self.substitute.take() {
             return self.write_substitute(context, substitute);
         }
-        if self.is_between_visits() {
-            if let Some(status) = status_of_bare_answer(bytes) {
-                let substitute =
-                    Substitute { bytes: self.keeper.instead_of(status), written: 0, stands_for: bytes.len() };
-                return self.write_substitute(context, substitute);
-            }
+        if self.is_between_visits()
+            && let Some(status) = status_of_bare_answer(bytes)
+        {
+            let substitute = Substitute { bytes: self.keeper.instead_of(status), written: 0, stands_for: bytes.len() };
+            return self.write_substitute(context, substitute);
         }
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
         let line = self.keeper.line();
-        line.is_blocked.set(written.is_pending());
         if written.is_pending() && matches!(line.phase.get(), Phase::Idle | Phase::Head) {
             self.keeper.stalls();
         }

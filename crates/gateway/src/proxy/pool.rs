@@ -75,11 +75,12 @@ impl Pools {
     /// [`NoLease`] when there is no room or nobody answers.
     pub async fn lease(&self, upstream: &Upstream, only_new: bool) -> Result<Lease, NoLease> {
         let pool = self.pool(upstream);
-        while !only_new {
-            let Some(Resting { mut sender, .. }) = pool.resting.borrow_mut().pop() else { break };
-            // The connection's task may not yet have seen that its last response was read; it says so at once.
-            if sender.is_ready() || (!sender.is_closed() && sender.ready().await.is_ok()) {
-                return Ok(Lease { sender, was_used: true, pool });
+        if !only_new {
+            while let Some(mut sender) = pool.take_resting() {
+                // The connection's task may not yet have seen that its last response was read; it says so at once.
+                if sender.is_ready() || (!sender.is_closed() && sender.ready().await.is_ok()) {
+                    return Ok(Lease { sender, was_used: true, pool });
+                }
             }
         }
         if pool.open.get() >= upstream.connections {
@@ -117,13 +118,16 @@ impl Pools {
         if let Some(pool) = self.pools.borrow().get(&upstream.id) {
             return Rc::clone(pool);
         }
-        let pool = Rc::new(Pool {
-            resting: RefCell::new(Vec::new()),
-            open: Cell::new(0),
-            idle_nanos: nanos(upstream.idle),
-        });
+        let pool =
+            Rc::new(Pool { resting: RefCell::new(Vec::new()), open: Cell::new(0), idle_nanos: nanos(upstream.idle) });
         self.pools.borrow_mut().insert(upstream.id, Rc::clone(&pool));
         pool
+    }
+}
+
+impl Pool {
+    fn take_resting(&self) -> Option<SendRequest<RequestBody>> {
+        self.resting.borrow_mut().pop().map(|resting| resting.sender)
     }
 }
 

@@ -64,9 +64,7 @@ impl Budget {
 
     /// Takes one retry, if there is one.
     pub fn withdraw(&self) -> bool {
-        self.saved
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |saved| saved.checked_sub(ONE_RETRY))
-            .is_ok()
+        self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |saved| saved.checked_sub(ONE_RETRY)).is_ok()
     }
 }
 

@@ -48,7 +48,13 @@ pub struct Upstream {
 impl Upstream {
     /// Compiles a config that has been checked.
     #[must_use]
-    pub fn compile(name: &str, config: &UpstreamConfig, host: String, port: u16, fields: Vec<(HeaderName, HeaderValue)>) -> Upstream {
+    pub fn compile(
+        name: &str,
+        config: &UpstreamConfig,
+        host: String,
+        port: u16,
+        fields: Vec<(HeaderName, HeaderValue)>,
+    ) -> Upstream {
         let filled = config.filled();
         let own_host = filled.own_host.then(|| HeaderValue::from_str(&authority(&host, port)).ok()).flatten();
         Upstream {

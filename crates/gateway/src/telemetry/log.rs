@@ -46,11 +46,7 @@ impl Log {
     ///
     /// # Errors
     /// When the writer's thread cannot be started.
-    pub fn start(
-        clock: Arc<SystemClock>,
-        format: LogFormat,
-        out: Box<dyn Write + Send>,
-    ) -> std::io::Result<Arc<Log>> {
+    pub fn start(clock: Arc<SystemClock>, format: LogFormat, out: Box<dyn Write + Send>) -> std::io::Result<Arc<Log>> {
         let (orders, waiting) = sync_channel(MOST_BUFFERS);
         let writer = std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&waiting, out))?;
         Ok(Arc::new(Log {

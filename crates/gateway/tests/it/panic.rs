@@ -86,7 +86,13 @@ fn row_182_a_panic_in_one_request_is_a_500_for_that_request_only() {
     core.join().expect("the core survived").expect("and ended well");
     log.stop();
     let said = String::from_utf8(lines.0.lock().expect("no writer panics").clone()).expect("text");
-    assert!(said.lines().any(|line| line.contains("\"path\":\"/broken\"") && line.contains("\"end\":\"panic\"")), "{said}");
+    assert!(
+        said.lines().any(|line| line.contains("\"path\":\"/broken\"") && line.contains("\"end\":\"panic\"")),
+        "{said}"
+    );
     let metrics = gate.ground.metrics.render();
-    assert!(metrics.lines().any(|line| line.starts_with("portcullis_http_requests_in_flight") && line.ends_with(" 0")), "{metrics}");
+    assert!(
+        metrics.lines().any(|line| line.starts_with("portcullis_http_requests_in_flight") && line.ends_with(" 0")),
+        "{metrics}"
+    );
 }
