@@ -38,10 +38,11 @@ impl Head {
     }
 
     fn decide(&self, config: &Config) -> Result<Bounds, Refused> {
-        let survey = Survey::of(&self.headers);
+        let listener = Listener::compile(config).expect("within bounds");
+        let survey = Survey::of(&self.headers, self.headers.len(), listener.header_bytes);
         let uri = self.target.parse().expect("a target");
         let facts = Facts { version: self.version, uri: &uri, survey: &survey, body: self.body, now_nanos: NOW };
-        decide(&Listener::compile(config).expect("within bounds"), &rules(config), &facts)
+        decide(&listener, &rules(config), &facts)
     }
 
     /// The code of the refusal, with `close` when the connection ends with it; `ok` for none.

@@ -62,3 +62,20 @@ fn a_body_that_is_too_large_is_refused_at_once_and_the_connection_ends() {
     assert_eq!((step.guard, step.rule.text()), ("limits", "body_bytes"));
     assert!(exchange.bounds.is_none());
 }
+
+#[test]
+fn fields_that_guards_add_are_not_counted_against_the_client() {
+    let path = path();
+    let passes = |own: &'static str, value: String| {
+        let mut asked = ask("GET", "/x").with("host", "h");
+        for index in 0..99 {
+            asked = asked.with(&format!("x-{index}"), "1");
+        }
+        let mut exchange = asked.begin();
+        exchange.headers.insert(own, value.parse().expect("a field value"));
+        matches!(path.descend(&mut exchange), Descent::Through)
+    };
+    assert!(passes("x-request-id", "1".to_owned()), "100 lines came, the 101st is ours");
+    assert!(passes("forwarded", "a".repeat(40_000)));
+    assert!(!passes("x-other", "a".repeat(40_000)));
+}
