@@ -25,9 +25,8 @@ pub(super) fn put_escaped(out: &mut Vec<u8>, bytes: &[u8], max: usize) {
 /// Whether all of it is printable ASCII without quotes and backslashes. Looks at eight bytes at a time.
 fn is_plain(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<8>();
-    let mut last = [b' '; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    words.iter().chain(std::iter::once(&last)).all(|word| is_plain_word(u64::from_le_bytes(*word)))
+    words.iter().all(|word| is_plain_word(u64::from_le_bytes(*word)))
+        && rest.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'"' && *byte != b'\\')
 }
 
 /// The same for eight bytes in a word: each test leaves the highest bit of a byte set where it found something.

@@ -133,9 +133,16 @@ fn is_secure(proto: &[u8]) -> Option<bool> {
 
 /// Whether `host` is made of nothing but what hosts and ports are made of, and not longer than a name can be.
 pub(super) fn is_host(host: &[u8]) -> bool {
-    !host.is_empty()
-        && host.len() <= 255 + 6
-        && host
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+    (1..=255 + 6).contains(&host.len()) && host.iter().all(|byte| HOST_BYTES[usize::from(*byte)])
 }
+
+static HOST_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0;
+    while byte < bytes.len() {
+        let value = byte as u8;
+        bytes[byte] = value.is_ascii_alphanumeric() || matches!(value, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+        byte += 1;
+    }
+    bytes
+};
