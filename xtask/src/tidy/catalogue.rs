@@ -9,9 +9,9 @@ use super::{File, Finding};
 const CATALOGUE: &str = "crates/core/src/refusal/catalogue.rs";
 
 /// Reads the catalogue and looks for each code.
-pub(super) fn check(root: &Path, files: &[File]) -> anyhow::Result<Vec<Finding>> {
+pub(super) fn check(root: &Path, files: &[File], scenarios: &str) -> anyhow::Result<Vec<Finding>> {
     let text = std::fs::read_to_string(root.join(CATALOGUE)).with_context(|| format!("reading {CATALOGUE}"))?;
-    Ok(rows(&text).iter().flat_map(|row| findings_of(row, files)).collect())
+    Ok(rows(&text).iter().flat_map(|row| findings_of(row, files, scenarios)).collect())
 }
 
 struct Row<'a> {
@@ -33,7 +33,7 @@ fn rows(text: &str) -> Vec<Row<'_>> {
         .collect()
 }
 
-fn findings_of(row: &Row<'_>, files: &[File]) -> Vec<Finding> {
+fn findings_of(row: &Row<'_>, files: &[File], scenarios: &str) -> Vec<Finding> {
     let Row { code, name, said_by } = row;
     let used = format!("Code::{code}");
     let is_used = |text: &str| {
@@ -43,11 +43,15 @@ fn findings_of(row: &Row<'_>, files: &[File]) -> Vec<Finding> {
     let outside = || files.iter().filter(|file| file.path != CATALOGUE);
     let is_said = outside().any(|file| !file.is_for_tests() && is_used(file.product_code()));
     // A test names a code as clients see it.
-    let is_reached = outside().any(|file| {
-        let tests =
-            if file.is_for_tests() { &file.text } else { file.text.strip_prefix(file.product_code()).unwrap_or("") };
-        tests.contains(name) || is_used(tests)
-    });
+    let is_reached = scenarios.contains(name)
+        || outside().any(|file| {
+            let tests = if file.is_for_tests() {
+                &file.text
+            } else {
+                file.text.strip_prefix(file.product_code()).unwrap_or("")
+            };
+            tests.contains(name) || is_used(tests)
+        });
     match (said_by.is_empty(), is_said, is_reached) {
         (true, true, _) => vec![format!("{name} is reserved, but something says it: name who, in {CATALOGUE}")],
         (false, false, _) => vec![format!("{name} is said by {said_by}, but nothing says it")],
@@ -72,11 +76,12 @@ mod tests {
         assert_eq!(rows.len(), 2);
         let code = file("crates/a/src/x.rs", "Refusal::new(Code::Said)");
         let test = file("crates/a/src/tests.rs", "assert!(body.contains(\"ERR_SAID\"))");
-        assert!(findings_of(&rows[0], &[code, test]).is_empty());
-        assert_eq!(findings_of(&rows[0], &[]).len(), 1);
-        assert_eq!(findings_of(&rows[0], &[file("crates/a/src/x.rs", "Code::Said")]).len(), 1);
-        assert_eq!(findings_of(&rows[0], &[file("crates/a/src/x.rs", "Code::SaidOften")]).len(), 1);
-        assert!(findings_of(&rows[1], &[]).is_empty());
-        assert_eq!(findings_of(&rows[1], &[file("crates/a/src/x.rs", "Code::Kept")]).len(), 1);
+        assert!(findings_of(&rows[0], &[code, test], "").is_empty());
+        assert_eq!(findings_of(&rows[0], &[], "").len(), 1);
+        assert_eq!(findings_of(&rows[0], &[file("crates/a/src/x.rs", "Code::Said")], "").len(), 1);
+        assert_eq!(findings_of(&rows[0], &[file("crates/a/src/x.rs", "Code::SaidOften")], "").len(), 1);
+        assert!(findings_of(&rows[0], &[file("crates/a/src/x.rs", "Code::Said")], "~ ERR_SAID").is_empty());
+        assert!(findings_of(&rows[1], &[], "").is_empty());
+        assert_eq!(findings_of(&rows[1], &[file("crates/a/src/x.rs", "Code::Kept")], "").len(), 1);
     }
 }

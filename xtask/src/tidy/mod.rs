@@ -25,7 +25,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut findings = arrows::check()?;
     findings.extend(folders::check(&root)?);
     findings.extend(sources::check(&files));
-    findings.extend(catalogue::check(&root, &files)?);
+    findings.extend(catalogue::check(&root, &files, &scenarios(&root)?)?);
     for finding in &findings {
         eprintln!("tidy: {finding}");
     }
@@ -46,15 +46,32 @@ impl File {
     /// Whether it is only compiled for tests or benchmarks.
     pub(crate) fn is_for_tests(&self) -> bool {
         let path = &self.path;
-        ["/tests/", "/tests.rs", "_tests.rs", "/benches/", "/conformance", "/interleavings", "/testkit/"]
-            .iter()
-            .any(|part| path.contains(part))
+        [
+            "/tests/",
+            "/tests.rs",
+            "_tests.rs",
+            "/benches/",
+            "/conformance",
+            "/interleavings",
+            "/rehearsal.rs",
+            "/testkit/",
+        ]
+        .iter()
+        .any(|part| path.contains(part))
     }
 
     /// The part before the unit tests.
     pub(crate) fn product_code(&self) -> &str {
         self.text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default()
     }
+}
+
+fn scenarios(root: &Path) -> anyhow::Result<String> {
+    let mut texts = String::new();
+    for entry in std::fs::read_dir(root.join("scenarios")).context("reading scenarios")? {
+        texts.push_str(&std::fs::read_to_string(entry?.path())?);
+    }
+    Ok(texts)
 }
 
 fn rust_files(root: &Path) -> anyhow::Result<Vec<File>> {

@@ -76,6 +76,14 @@ fn script(socket: &mut TcpStream, request: &Received) -> Then {
             }
             answer(socket, "200 OK", &format!("read {}\n", length_of(request)))
         }
+        "/flood" => {
+            say(socket, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+            let chunk = vec![b'a'; 1 << 20];
+            for _ in 0..950 {
+                say(socket, &chunk);
+            }
+            Then::Close
+        }
         "/connection" => answer(socket, "200 OK", &format!("connection {}\n", request.connection)),
         // Answers once and closes the connection while it rests, which is what a keep-alive timeout looks like.
         "/then-close" => {

@@ -191,3 +191,19 @@ fn both_directions_flow_at_once() {
     assert!(String::from_utf8_lossy(&request).contains('c'));
     service.join().expect("the service is content");
 }
+
+#[test]
+fn row_131_a_slow_head_is_answered_with_408_and_a_client_that_does_not_read_is_cut() {
+    let upstream = misbehaving::start();
+    let mut gate = before(upstream.address, "limits: { header_timeout: 1s, total: 2s }\n");
+    let mut slow = Client::connect(gate.data);
+    slow.send(b"GET / HTTP/1.1\r\nHo");
+    let answer = slow.response().expect("an answer");
+    assert_eq!((answer.status, answer.field("connection")), (408, Some("close")));
+    assert!(answer.text().contains("ERR_HEADER_TIMEOUT"), "{}", answer.text());
+    assert!(slow.is_closed());
+    // The upstream sends far more than the kernel's buffers hold, and the client reads none of it.
+    let mut deaf = Client::connect(gate.data);
+    deaf.send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(gate.wait_for("the cut", |line| line["path"] == "/flood")["end"], "deadline");
+}
