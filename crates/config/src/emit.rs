@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn values_are_written_as_people_write_them() {
         let value = json!({
-            "text": "http://127.0.0.1:3000", "rate": "200/10s", "like_bool": "no", "like_number": "12", "date": "2026-01-01",
+            "text": "http://127.0.0.1:3000", "rate": "200/10s", "like_bool": "no", "like_number": "12", "hex": "0xFF", "date": "2026-01-01",
             "list": ["a", 1, null], "empty": [], "none": {}, "deep": [{ "a": { "b": 1 }, "c": [[1], []] }, {}],
             "two lines": "a\nb", "${KEY}": "${VALUE}",
         });
@@ -174,6 +174,7 @@ text: http://127.0.0.1:3000
 rate: 200/10s
 like_bool: \"no\"
 like_number: \"12\"
+hex: \"0xFF\"
 date: \"2026-01-01\"
 list: [a, 1, null]
 empty: []

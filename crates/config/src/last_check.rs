@@ -205,3 +205,106 @@ fn restored(path: &Path, value: &Value, left_out: &BTreeSet<Path>) -> Path {
     }
     restored
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A number below ten; its refusal does not say which one it was.
+    #[derive(Deserialize)]
+    #[serde(try_from = "u32")]
+    struct Digit;
+
+    impl TryFrom<u32> for Digit {
+        type Error = &'static str;
+        fn try_from(number: u32) -> Result<Self, Self::Error> {
+            if number < 10 { Ok(Self) } else { Err("not a digit") }
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "it is only read, never looked at")]
+    struct Top {
+        first: Option<u8>,
+        #[serde(flatten)]
+        rest: Rest,
+    }
+
+    /// Behind `flatten`, serde reports no place at all.
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "it is only read, never looked at")]
+    struct Rest {
+        #[serde(default)]
+        lists: Vec<Vec<Digit>>,
+        needed: Option<Needed>,
+        whole: Option<Whole>,
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "it is only read, never looked at")]
+    struct Needed {
+        digit: Digit,
+    }
+
+    /// Refuses a combination, and nothing in it.
+    #[derive(Deserialize)]
+    #[serde(try_from = "Map<String, Value>")]
+    struct Whole;
+
+    impl TryFrom<Map<String, Value>> for Whole {
+        type Error = &'static str;
+        fn try_from(map: Map<String, Value>) -> Result<Self, Self::Error> {
+            match (map.contains_key("a"), map.contains_key("b")) {
+                (true, true) => Err("give a or b, not both"),
+                (false, false) => Err("give a or b"),
+                _ => Ok(Self),
+            }
+        }
+    }
+
+    fn refusals(value: Value) -> Vec<(String, String)> {
+        let refused = deserialize::<Top>(&value).err().unwrap_or_default();
+        refused.into_iter().map(|refusal| (refusal.path.to_string(), refusal.message)).collect()
+    }
+
+    fn each(message: &str, paths: &[&str]) -> Vec<(String, String)> {
+        paths.iter().map(|path| ((*path).to_owned(), message.to_owned())).collect()
+    }
+
+    #[test]
+    fn every_place_is_found_where_serde_reports_none() {
+        assert_eq!(refusals(json!({ "first": 1, "lists": [[1], []] })), []);
+        let value = json!({ "first": 1, "lists": [[1, 2], [3, 10, 4, 11], [], [12], [5]], "needed": { "digit": 1 } });
+        assert_eq!(refusals(value), each("not a digit", &["lists[1][1]", "lists[1][3]", "lists[3][0]"]));
+    }
+
+    #[test]
+    fn what_is_missing_only_because_it_was_left_out_is_not_reported() {
+        let value = json!({ "needed": { "digit": 10 }, "lists": [[10]] });
+        let mut found = refusals(value);
+        found.sort();
+        assert_eq!(found, each("not a digit", &["lists[0][0]", "needed.digit"]));
+    }
+
+    #[test]
+    fn a_combination_is_refused_at_the_part_that_completes_it_or_as_a_whole() {
+        assert_eq!(
+            refusals(json!({ "whole": { "a": [1], "b": [2], "c": 3 } })),
+            each("give a or b, not both", &["whole.b"])
+        );
+        assert_eq!(refusals(json!({ "whole": { "c": 3 } })), each("give a or b", &["whole"]));
+    }
+
+    #[test]
+    fn a_large_config_is_searched_less() {
+        let items: Vec<u32> = (0..200_000).map(|index| if index % 2 == 0 { 1 } else { 10 }).collect();
+        let mut search = Search { value: &json!({ "lists": [items] }), left_out: BTreeSet::new(), tries_left: 3 };
+        let refusal = Refusal { path: Path::default(), message: "not a digit".to_owned() };
+        search.narrow::<Top>(&refusal);
+        assert_eq!(search.tries_left, 0);
+        assert!(MAX_WORK / size(search.value) < 10);
+    }
+}

@@ -186,6 +186,39 @@ fn every_kind_says_what_is_wrong() {
     }
 }
 
+/// A secret that is held as plain text, and texts in forms that must be tried.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Hiding {
+    #[schemars(extend("format" = "secret"))]
+    password: String,
+    /// Names of passwords.
+    #[schemars(extend("items" = { "type": "string", "format": "secret" }))]
+    several: Vec<String>,
+    form: Option<Sides>,
+}
+
+impl Default for Hiding {
+    fn default() -> Self {
+        Self { password: "built-in".into(), several: vec!["one".into()], form: None }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Sides {
+    Left { left: String, number: u8 },
+    Right { right: String, number: u8 },
+}
+
+#[test]
+fn what_is_secret_by_its_format_or_in_a_form_that_was_tried_is_masked() {
+    let world = FixedEnvironment::new().with_file("/key", "5");
+    let source = Source::new("h.yaml", "form: { right: \"${file:/key}\", number: 1 }");
+    let shown = effective(&load::<Hiding>(&source, &world).unwrap());
+    assert_eq!(shown, "password: \"[secret]\"\nseveral: [\"[secret]\"]\nform:\n  right: \"[secret]\"\n  number: 1\n");
+}
+
 #[test]
 fn documents_of_every_kind_are_true() {
     for form in [Example::Commented, Example::Full] {
