@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -93,9 +93,11 @@ impl Candidate {
         Ok(text.contains("${BENCH_DRAIN}"))
     }
 
-    fn command(&self, binary: PathBuf, config: &Path) -> Vec<PathBuf> {
+    /// `is_single`: as one process, because tools that look into a program follow no children.
+    fn command(&self, binary: PathBuf, config: &Path, is_single: bool) -> Vec<PathBuf> {
         let arguments: &[&str] = match self.program {
             Program::Haproxy => &["-db", "-f"],
+            Program::Nginx if is_single => &["-g", "master_process off;", "-c"],
             Program::Nginx => &["-c"],
             Program::Portcullis => &["run", "--config"],
         };
@@ -138,16 +140,15 @@ impl Candidate {
 
         let errors = folder.path().join("errors.txt");
         let output = File::options().create(true).append(true).open(&log)?;
-        let child = Command::new("taskset")
-            .args(["-c", PROXY_CPU])
+        let child = machine::pinned(PROXY_CPU)
             .args(prefix)
-            .args(self.command(self.binary()?, &config))
+            .args(self.command(self.binary()?, &config, !prefix.is_empty()))
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(File::create(&errors)?)
             .spawn()
-            .with_context(|| format!("starting {} (is taskset installed?)", self.label))?;
+            .with_context(|| format!("starting {} (are setpriv and taskset installed?)", self.label))?;
         let mut running = Running { child, listen, log, folder, pids: Vec::new() };
         running
             .wait_until_listening()

@@ -95,8 +95,8 @@ pub(crate) struct Expectation {
 }
 
 fn tools() -> anyhow::Result<Command> {
-    let mut command = Command::new("taskset");
-    command.args(["-c", LOAD_CPU]).arg(machine::built("bench-tools")?);
+    let mut command = machine::pinned(LOAD_CPU);
+    command.arg(machine::built("bench-tools")?);
     Ok(command)
 }
 

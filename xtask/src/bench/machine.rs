@@ -117,6 +117,13 @@ pub(crate) fn description() -> String {
     )
 }
 
+/// A command on one core that ends when this process does, however that comes about.
+pub(crate) fn pinned(cpu: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "taskset", "-c", cpu]);
+    command
+}
+
 /// Ends a child: SIGTERM, then, after `limit`, SIGKILL. Does nothing when it has ended.
 pub(crate) fn terminate(child: &mut Child, limit: Duration) {
     let end = Instant::now() + limit;
