@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::decide::level;
 use super::escape::put_escaped;
+use super::line::Stamp;
 use super::*;
 use crate::config::RouteConfig;
 use crate::guard::End;
@@ -234,6 +235,14 @@ fn every_byte_at_every_place_is_escaped_exactly_when_it_must_be() {
             let is_plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
             assert_eq!(out == bytes, is_plain, "{byte} at {place}");
         }
+    }
+}
+
+#[test]
+fn the_kept_stamp_always_tells_the_time_it_is_asked_for() {
+    let mut stamp = Stamp::NEVER;
+    for unix_millis in [0, 1, 999, 1000, 1000, 999, 1_767_261_600_000, 1_767_261_600_042, 1_767_261_600_007, u64::MAX] {
+        assert_eq!(*stamp.at(unix_millis), portcullis_core::clock::rfc3339(unix_millis), "{unix_millis}");
     }
 }
 
