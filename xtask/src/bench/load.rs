@@ -47,6 +47,23 @@ impl Slice {
     }
 }
 
+#[cfg(test)]
+impl Slice {
+    /// A slice of one second with this CPU per request and this share of waiting.
+    pub(crate) fn pretend(cpu_us: f64, waited: f64) -> Self {
+        Self {
+            answered: 1000,
+            wrong: 0,
+            lost: 0,
+            elapsed_ns: 1_000_000_000,
+            cpu_ns: (cpu_us * 1e6) as u64,
+            wait_ns: (waited * 1e9) as u64,
+            answered_in_all: 1000,
+            statuses: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
 /// One slice of open-loop load: latency from the moment a request was due, in microseconds.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Latency {

@@ -117,6 +117,30 @@ pub(crate) fn description() -> String {
     )
 }
 
+/// Waits until both cores were mostly idle for a moment, but not beyond `limit`.
+pub(crate) fn wait_for_quiet(limit: Instant) -> anyhow::Result<()> {
+    const MOMENT: Duration = Duration::from_millis(300);
+    const IDLE_AT_LEAST: f64 = 0.9;
+    while Instant::now() < limit {
+        let before = idle_and_all(&fs::read_to_string("/proc/stat")?)?;
+        sleep(MOMENT);
+        let after = idle_and_all(&fs::read_to_string("/proc/stat")?)?;
+        let (idle, all) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
+        if idle as f64 >= all as f64 * IDLE_AT_LEAST {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Idle time and all time of all cores so far, from the first line of `/proc/stat`.
+fn idle_and_all(stat: &str) -> anyhow::Result<(u64, u64)> {
+    let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("no cpu line in /proc/stat")?;
+    let times: Vec<u64> = line.split_ascii_whitespace().filter_map(|time| time.parse().ok()).collect();
+    let idle = times.get(3).context("no idle time in /proc/stat")?;
+    Ok((*idle, times.iter().sum()))
+}
+
 /// A command on one core that ends when this process does, however that comes about.
 pub(crate) fn pinned(cpu: &str) -> Command {
     let mut command = Command::new("setpriv");
@@ -166,5 +190,16 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::idle_and_all;
+
+    #[test]
+    fn idle_time_is_the_fourth_number() {
+        assert_eq!(idle_and_all("cpu  10 0 5 85 0 0 0 0 0 0\ncpu0 1 2 3 4\n").unwrap(), (85, 100));
+        assert!(idle_and_all("intr 1\n").is_err());
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Ratios are CPU per request of a candidate over HAProxy's, each from the same round; smaller is better.
 //!
-//! Invariant: when HAProxy against itself leaves [`CONTROL`], the run is void and says so before any figure.
+//! Invariant: when HAProxy against itself leaves [`CONTROL`], or something else held the proxies' core, the run is void
+//! and says so before any figure.
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -14,6 +15,12 @@ use super::statistics::Sample;
 
 /// Where the median of HAProxy over HAProxy must lie for a run to count.
 const CONTROL: std::ops::RangeInclusive<f64> = 0.95..=1.05;
+
+/// The median share of slices a candidate may have waited for its core.
+const WAITED_AT_MOST: f64 = 0.10;
+/// Both reasons in words.
+pub(crate) const WHY_VOID: &str =
+    "HAProxy against itself left 0.95-1.05, or something else had the proxies' core for more than a tenth of the time";
 
 /// How a goal was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +47,18 @@ fn ratios(row: &Row, reference: &Row) -> Option<Sample> {
     Sample::new(pairs.map(|(own, reference)| own.cpu_us() / reference.cpu_us()).collect())
 }
 
+/// The median share of its slices a candidate waited for its core.
+fn waited(row: &Row) -> f64 {
+    Sample::new(row.slices.iter().map(Slice::waited).collect()).map_or(0.0, |waited| waited.median())
+}
+
 impl Results {
-    /// Whether HAProxy against itself shows that the machine was too noisy for the ratios to mean anything.
+    /// Whether the machine was too noisy for the ratios to mean anything. A busy neighbour costs candidates unequally,
+    /// and the control can pass by luck.
     pub(crate) fn is_void(&self) -> bool {
         let [reference, control, ..] = &self.rows[..] else { return true };
-        ratios(control, reference).is_none_or(|ratio| !CONTROL.contains(&ratio.median()))
+        let is_disturbed = self.rows.iter().any(|row| waited(row) > WAITED_AT_MOST);
+        is_disturbed || ratios(control, reference).is_none_or(|ratio| !CONTROL.contains(&ratio.median()))
     }
 
     /// The tables.
@@ -56,7 +70,7 @@ impl Results {
             plan.slice.as_millis()
         );
         if self.is_void() {
-            text.push_str("**VOID: HAProxy against itself left 0.95-1.05. No ratio below means anything.**\n\n");
+            let _ = write!(text, "**VOID: {WHY_VOID}. No ratio below means anything.**\n\n");
         }
         text.push_str(
             "| candidate | req/s median (min-max) | CPU us/req median (min-max) | CPU / haproxy: median (IQR) [95 % interval] \
@@ -64,6 +78,13 @@ impl Results {
         );
         for row in &self.rows {
             self.write_row(&mut text, row);
+        }
+        let thrown_away: usize = self.rows.iter().map(|row| row.thrown_away).sum();
+        if thrown_away > 0 {
+            let _ = writeln!(
+                text,
+                "\n{thrown_away} slices were thrown away and repeated, because the machine was not quiet."
+            );
         }
         for row in self.rows.iter().filter(|row| !row.missing.is_empty()) {
             let _ = writeln!(text, "\n{} does less: no {}.", row.label, row.missing.join(", no "));
@@ -88,7 +109,6 @@ impl Results {
             format!("{:.3} ({from:.3}-{to:.3}) [{low:.3}-{high:.3}]", sample.median())
         });
         let ratio = if std::ptr::eq(row, &self.rows[0]) { "1".to_owned() } else { ratio };
-        let waited = Sample::new(row.slices.iter().map(Slice::waited).collect());
         let (memory, per_connection) = row.idle.as_ref().map_or(("-".to_owned(), "-".to_owned()), |idle| {
             let mebibytes = idle.before_bytes as f64 / 1024.0 / 1024.0;
             (format!("{mebibytes:.1}"), format!("{:.0}", idle.bytes_per_connection()))
@@ -99,7 +119,7 @@ impl Results {
             row.label,
             spread(Slice::requests_per_second, 0),
             spread(Slice::cpu_us, 2),
-            waited.map_or(0.0, |waited| waited.median() * 100.0),
+            waited(row) * 100.0,
         );
     }
 
@@ -171,6 +191,7 @@ impl Results {
                 json!({
                     "candidate": row.label,
                     "leaves_out": row.missing,
+                    "thrown_away_slices": row.thrown_away,
                     "requests_per_second": each(Slice::requests_per_second),
                     "cpu_us_per_request": each(Slice::cpu_us),
                     "waited_share": each(Slice::waited),
@@ -201,7 +222,7 @@ fn latency_json(latencies: &[Vec<Latency>]) -> Value {
 pub(crate) fn summary(results: &[Results]) -> String {
     let void: Vec<&str> = results.iter().filter(|one| one.is_void()).map(|one| one.scenario.name()).collect();
     match void.is_empty() {
-        true => format!("All controls within 0.95-1.05 ({} scenarios).", results.len()),
+        true => format!("All controls within 0.95-1.05, nothing disturbed ({} scenarios).", results.len()),
         false => format!("VOID: {}. Let the machine rest and run again.", void.join(", ")),
     }
 }
@@ -213,8 +234,42 @@ pub(crate) fn void_scenarios(results: &[Results]) -> Vec<Scenario> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Verdict, verdict};
+    use super::{Results, Row, Slice, Verdict, verdict};
+    use crate::bench::rounds::Plan;
+    use crate::bench::scenario::Scenario;
     use crate::bench::statistics::Sample;
+    use std::time::{Duration, Instant};
+
+    fn results(control_us: f64, ours_us: f64, waited: f64) -> Results {
+        let row = |label: &str, cpu_us| Row {
+            label: label.to_owned(),
+            missing: Vec::new(),
+            thrown_away: 0,
+            slices: vec![Slice::pretend(cpu_us, waited); 6],
+            latencies: Vec::new(),
+            idle: None,
+        };
+        let rows = vec![row("haproxy", 20.0), row("haproxy (again)", control_us), row("portcullis", ours_us)];
+        Results { scenario: Scenario::Full, rows, direct: Vec::new() }
+    }
+
+    #[test]
+    fn a_control_off_the_mark_and_a_neighbour_make_a_run_void() {
+        assert!(!results(20.5, 10.0, 0.01).is_void());
+        assert!(results(22.0, 10.0, 0.01).is_void());
+        assert!(results(18.0, 10.0, 0.01).is_void());
+        assert!(results(20.0, 10.0, 0.2).is_void());
+    }
+
+    #[test]
+    fn a_void_run_gives_no_verdict() {
+        let patient_until = Instant::now();
+        let plan = Plan { rounds: 6, slice: Duration::from_secs(1), is_whole: false, patient_until };
+        assert!(results(20.0, 10.0, 0.0).text(plan).contains("Goal 0.83: met by portcullis with 0.500."));
+        assert!(results(20.0, 18.0, 0.0).text(plan).contains("MISSED by portcullis with 0.900, 8.4 % too much."));
+        let void = results(25.0, 10.0, 0.0).text(plan);
+        assert!(void.contains("VOID") && void.contains("no verdict") && !void.contains("met by"), "{void}");
+    }
 
     #[test]
     fn a_goal_is_missed_only_when_the_whole_interval_misses_it() {
