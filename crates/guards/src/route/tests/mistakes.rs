@@ -62,6 +62,7 @@ fn prefixes_that_cannot_be_taken_off_are_refused() {
         ("/a/b/**", "/", false),
         ("/a/b/**", "/a/c", false),
         ("/a/b/**", "/a/b/c", false),
+        ("/a", "/a/b", false),
         ("/ab/**", "/a", false),
         ("/*/b/**", "/a", false),
         ("/a/**", "/A", false),
