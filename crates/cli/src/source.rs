@@ -4,18 +4,17 @@
 //!
 //! Invariant: a mistake that compiling finds is told at its line, like one that reading finds.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use portcullis_config::{Loaded, Source, SystemEnvironment, load};
-use portcullis_gateway::config::Config;
+use portcullis_gateway::config::{Config, ListenConfig, LogFormat};
 use portcullis_gateway::running::Running;
 use portcullis_gateway::serve::{ConfigSource, ground};
 use portcullis_guards::access_log::LogSink;
 use portcullis_guards::config::Mistake;
-
-use crate::commands::Overrides;
 
 /// The config file when none is named.
 pub(crate) const DEFAULT_FILE: &str = "portcullis.yaml";
@@ -66,6 +65,29 @@ struct NoLog;
 
 impl LogSink for NoLog {
     fn line(&self, _line: &[u8]) {}
+}
+
+/// What the command line says instead of the config; a reload keeps it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Overrides {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) telemetry: Option<SocketAddr>,
+    pub(crate) format: Option<LogFormat>,
+}
+
+impl Overrides {
+    /// Writes it over `config`.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        if let Some(address) = self.listen {
+            config.listen = vec![ListenConfig { address }];
+        }
+        if let Some(address) = self.telemetry {
+            config.telemetry.address = address;
+        }
+        if let Some(format) = self.format {
+            config.log.format = format;
+        }
+    }
 }
 
 /// A config file that may be read again.

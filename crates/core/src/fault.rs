@@ -5,7 +5,7 @@
 //!
 //! Invariant: a fault carries no text for clients. What clients read is in [`crate::refusal`].
 
-use crate::refusal::Code;
+use crate::refusal::{Code, Refusal};
 
 /// Who caused a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +145,12 @@ impl ErrorType {
             ErrorType::ApiError => "api_error",
             ErrorType::NetworkError => "network_error",
         }
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Refusal {
+        Refusal::new(fault.code())
     }
 }
 

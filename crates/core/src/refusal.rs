@@ -168,9 +168,3 @@ impl Refusal {
         self
     }
 }
-
-impl From<crate::fault::Fault> for Refusal {
-    fn from(fault: crate::fault::Fault) -> Refusal {
-        Refusal::new(fault.code())
-    }
-}

@@ -5,7 +5,6 @@
 //!
 //! Invariant: exactly one `finish` for each visit, with the outcome the client saw.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -13,7 +12,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::Bytes;
 use http::header::{CONNECTION, DATE};
 use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
@@ -28,8 +26,9 @@ use crate::listen::connection::Connection;
 use crate::listen::core::Generation;
 use crate::listen::wire::Phase;
 use crate::proxy;
-use crate::proxy::answer::Answer;
+use crate::proxy::answer::{Answer, Stream};
 use crate::proxy::fields;
+use crate::proxy::request_body::Upload;
 
 /// How long a client may take to read an answer that the gateway itself gives after the deadline has passed.
 const LAST_WORDS_NANOS: u64 = 5_000_000_000;
@@ -53,17 +52,6 @@ pub struct Visit {
     /// How it ends if nothing else is said.
     pub end: End,
     status: u16,
-}
-
-/// What has become of the client's body; shared with the request that is streamed to the upstream.
-#[derive(Default)]
-pub struct Upload {
-    /// Bytes received.
-    pub bytes: Cell<u64>,
-    /// The last byte has arrived.
-    pub is_done: Cell<bool>,
-    /// Why it will not arrive.
-    pub fault: Cell<Option<Fault>>,
 }
 
 /// hyper's service: one request in, one response out.
@@ -191,7 +179,7 @@ impl Visit {
     /// Whose fault it is that the deadline passed.
     #[must_use]
     pub fn late(&self) -> Fault {
-        if self.upload.is_done.get() { Fault::TotalTimeout } else { Fault::RequestBodyTimeout }
+        if self.upload.waits_for_client.get() { Fault::RequestBodyTimeout } else { Fault::TotalTimeout }
     }
 
     fn refuse(&mut self, by: &'static str, refusal: Refusal) -> (ResponseHead, Stream) {
@@ -219,14 +207,6 @@ impl Visit {
     }
 }
 
-/// Where the bytes of an answer come from.
-pub enum Stream {
-    /// The gateway's own.
-    Bytes(Bytes),
-    /// The upstream's.
-    Upstream(Incoming, Option<proxy::pool::Lease>),
-}
-
 impl Drop for Visit {
     fn drop(&mut self) {
         let now = self.connection.core.gate.clock.now().monotonic_nanos;
@@ -240,6 +220,9 @@ impl Drop for Visit {
             attempts: self.attempts,
         };
         self.running.path.finish(&self.exchange, &outcome);
-        self.connection.rest(&self.running);
+        let was_cut = self.exchange.version == Version::HTTP_10
+            && matches!(self.end, End::UpstreamCut | End::DeadlinePassed)
+            && self.status != 499;
+        self.connection.visit_is_over(!self.upload.is_done.get(), was_cut);
     }
 }

@@ -13,8 +13,6 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-pub(crate) use self::run::Overrides;
-
 /// What to do.
 #[derive(Subcommand)]
 pub(crate) enum Command {

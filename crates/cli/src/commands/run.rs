@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use portcullis_gateway::config::{Config, ListenConfig, LogFormat};
+use portcullis_gateway::config::{Config, LogFormat};
 use portcullis_gateway::serve::{Exit, Start, StartError, serve};
 
-use crate::source::{self, FileSource};
+use crate::source::{self, FileSource, Overrides};
 
 /// Options of `run`.
 #[derive(clap::Args)]
@@ -45,29 +45,6 @@ impl From<Format> for LogFormat {
         match format {
             Format::Json => LogFormat::Json,
             Format::Text => LogFormat::Text,
-        }
-    }
-}
-
-/// What the command line says instead of the config; a reload keeps it.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Overrides {
-    listen: Option<SocketAddr>,
-    telemetry: Option<SocketAddr>,
-    format: Option<LogFormat>,
-}
-
-impl Overrides {
-    /// Writes it over `config`.
-    pub(crate) fn apply(&self, config: &mut Config) {
-        if let Some(address) = self.listen {
-            config.listen = vec![ListenConfig { address }];
-        }
-        if let Some(address) = self.telemetry {
-            config.telemetry.address = address;
-        }
-        if let Some(format) = self.format {
-            config.log.format = format;
         }
     }
 }

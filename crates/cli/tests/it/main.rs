@@ -1,5 +1,6 @@
 //! The whole gateway, as a process, from outside: what a client sees, what an upstream sees, what the operator sees.
 
+mod attacked;
 mod commands;
 mod faults;
 mod life;

@@ -119,7 +119,7 @@ fn drive_httpbin(gate: &Gate) {
         "/dev/null",
         "-w",
         "%{http_code} %{size_download} %{num_connects}",
-        &format!("{base}/bytes/70000"),
+        &format!("{base}/range/70000"),
     ]);
     assert!(sizes.starts_with("200 70000"), "{sizes}");
     assert!(curl(&["-I", &format!("{base}/get")]).starts_with("HTTP/1.1 200"));

@@ -153,7 +153,7 @@ fn rows_15_and_36_trailers_and_nominated_fields_do_not_reach_the_upstream() {
     );
     let seen = client.response().expect("an answer").text();
     let received = upstream.received();
-    let head = &received.last().expect("it arrived").head.to_lowercase();
+    let head = &received.first().expect("it arrived").head.to_lowercase();
     assert!(head.contains("x-forwarded-for: 127.0.0.1"), "{head}");
     assert!(head.contains("x-request-id: ") && !head.contains("x-request-id: mine"), "{head}");
     for gone in ["x-drop", "9.9.9.9", "admin", "trailer"] {

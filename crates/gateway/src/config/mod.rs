@@ -88,6 +88,9 @@ pub struct ListenConfig {
 pub struct ConnectionsConfig {
     /// How long a connection may rest between two requests. Default: 60s. Bounds: 1s to 1h.
     pub idle: Duration,
+    /// Most connections at once, for each worker; more wait in the kernel's queue. Default: 10000. Bounds: 1 to 1000000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub most: usize,
 }
 
 /// Health and metrics.
@@ -146,7 +149,7 @@ impl Default for Config {
 
 impl Default for ConnectionsConfig {
     fn default() -> ConnectionsConfig {
-        ConnectionsConfig { idle: StdDuration::from_secs(60).into() }
+        ConnectionsConfig { idle: StdDuration::from_secs(60).into(), most: 10_000 }
     }
 }
 
@@ -179,6 +182,8 @@ pub struct ListenerBounds {
     pub header_timeout: StdDuration,
     /// Time between two requests.
     pub idle: StdDuration,
+    /// Most connections at once on one core.
+    pub most_connections: usize,
     /// Time for everything else, until a route's own bound is known.
     pub total: StdDuration,
 }
@@ -216,6 +221,7 @@ impl Config {
             header_count: bounds.header_count,
             header_timeout: bounds.header_timeout,
             idle: *self.connections.idle,
+            most_connections: self.connections.most,
             total: bounds.header_timeout.max(StdDuration::from_secs(30)),
         }
     }

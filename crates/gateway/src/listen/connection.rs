@@ -62,7 +62,8 @@ pub async fn serve(core: Rc<Core>, socket: TcpStream, peer: SocketAddr) {
     let running = core.running();
     let connection =
         Rc::new(Connection { watch: core.sweep.list(), line: Line::default(), core: Rc::clone(&core), peer });
-    connection.rest(&running);
+    // A connection that says nothing gets no more time for its first head than one that says half of it.
+    connection.head_begins();
     let mut http = {
         let visitor = Rc::clone(&connection);
         let service = service_fn(move |request| visit::receive(Rc::clone(&visitor), request));
@@ -92,6 +93,11 @@ pub async fn serve(core: Rc<Core>, socket: TcpStream, peer: SocketAddr) {
     .await;
     let mut socket = http.into_parts().io.into_socket();
     match ended {
+        // The close of an HTTP/1.0 connection is the end of its answer; only a reset says that there should have been more.
+        Ended::Finished if connection.line.must_reset.get() => {
+            // If it cannot be set, the client sees a plain close: nothing better can be done.
+            let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        }
         Ended::Finished => linger(&mut socket).await,
         Ended::HeadOverdue => {
             let answer = connection.answer_unread(Refusal::new(Code::HeaderTimeout));
@@ -135,11 +141,12 @@ async fn linger(socket: &mut TcpStream) {
 }
 
 impl Connection {
-    /// Between two requests: the deadline is the idle one.
-    pub fn rest(&self, running: &Running) {
+    /// The visit is over. Until all of its answer has left, its own deadline holds: a client that does not read must not
+    /// win time by it.
+    pub fn visit_is_over(&self, is_mid_body: bool, was_cut: bool) {
         self.line.phase.set(Phase::Idle);
-        let idle = nanos(running.listener.idle);
-        self.watch.arm(self.core.sweep.coarse_now_nanos().saturating_add(idle));
+        self.line.is_mid_body.set(is_mid_body);
+        self.line.must_reset.set(was_cut);
     }
 
     /// The gateway ends: a connection that rests is closed soon, but not at once, because a request may be on its way to
@@ -166,8 +173,16 @@ impl Keeper for Connection {
         self.watch.arm(self.core.sweep.coarse_now_nanos().saturating_add(timeout));
     }
 
-    fn stalls(&self) {
-        self.head_begins();
+    fn rests(&self) {
+        if self.core.gate.stage().closes_idle_connections() {
+            return self.leave();
+        }
+        if self.line.phase.get() == Phase::Idle {
+            // After an answer that came before the whole request, the client has a moment to read it, no more.
+            let is_mid_body = self.line.is_mid_body.get();
+            let idle = nanos(if is_mid_body { LINGER } else { self.core.running().listener.idle });
+            self.watch.arm(self.core.sweep.coarse_now_nanos().saturating_add(idle));
+        }
     }
 
     fn instead_of(&self, status: u16) -> Vec<u8> {

@@ -31,6 +31,9 @@ const BACKLOG: i32 = 4096;
 /// How long accept pauses when the process or the system is out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long accept waits for a place when the core has all the connections it may have.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
+
 /// Connections to upstreams that rest longer than this are looked through for closing this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
 
@@ -106,6 +109,10 @@ async fn sweep(core: Rc<Core>) {
 async fn accept(core: Rc<Core>, listener: TcpListener) {
     let mut stage = core.gate.stages();
     loop {
+        if core.sweep.len() >= core.running().listener.most_connections && core.gate.stage() < Stage::Closing {
+            tokio::time::sleep(FULL_PAUSE).await;
+            continue;
+        }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stage.reaches(Stage::Closing) => break,

@@ -34,11 +34,20 @@ pub struct Line {
     pub phase: Cell<Phase>,
     /// Everything of the last visit has left.
     pub is_flushed: Cell<bool>,
+    /// The last visit ended before the client's body did: what still comes is no head.
+    pub is_mid_body: Cell<bool>,
+    /// The last answer was cut, and its client can only see that by a reset.
+    pub must_reset: Cell<bool>,
 }
 
 impl Default for Line {
     fn default() -> Line {
-        Line { phase: Cell::new(Phase::Idle), is_flushed: Cell::new(true) }
+        Line {
+            phase: Cell::new(Phase::Idle),
+            is_flushed: Cell::new(true),
+            is_mid_body: Cell::new(false),
+            must_reset: Cell::new(false),
+        }
     }
 }
 
@@ -48,8 +57,8 @@ pub trait Keeper {
     fn line(&self) -> &Line;
     /// The first bytes of a request have arrived.
     fn head_begins(&self);
-    /// The socket stopped taking bytes while no visit is open.
-    fn stalls(&self);
+    /// Everything of the last visit has left.
+    fn rests(&self);
     /// The whole response to send in place of the protocol library's bare `status`.
     fn instead_of(&self, status: u16) -> Vec<u8>;
 }
@@ -117,7 +126,7 @@ impl<K: Keeper> Read for Wire<K> {
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let read = ready!(Pin::new(&mut self.socket).poll_read(context, buffer));
-        if self.keeper.line().phase.get() == Phase::Idle {
+        if self.keeper.line().phase.get() == Phase::Idle && !self.keeper.line().is_mid_body.get() {
             self.keeper.line().phase.set(Phase::Head);
             self.keeper.head_begins();
         }
@@ -136,20 +145,15 @@ impl<K: Keeper> Write for Wire<K> {
             let substitute = Substitute { bytes: self.keeper.instead_of(status), written: 0, stands_for: bytes.len() };
             return self.write_substitute(context, substitute);
         }
-        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
-        let line = self.keeper.line();
-        if written.is_pending() && matches!(line.phase.get(), Phase::Idle | Phase::Head) {
-            self.keeper.stalls();
-        }
-        written
+        Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes the socket only once its own buffer is empty.
         ready!(Pin::new(&mut self.socket).poll_flush(context))?;
         let line = self.keeper.line();
-        if matches!(line.phase.get(), Phase::Idle | Phase::Head) {
-            line.is_flushed.set(true);
+        if matches!(line.phase.get(), Phase::Idle | Phase::Head) && !line.is_flushed.replace(true) {
+            self.keeper.rests();
         }
         Poll::Ready(Ok(()))
     }

@@ -10,9 +10,19 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use portcullis_guards::guard::End;
 
-use crate::visit::{Stream, Visit};
+use super::Held;
+use crate::visit::Visit;
+
+/// Where the bytes of an answer come from.
+pub enum Stream {
+    /// The gateway's own.
+    Bytes(Bytes),
+    /// The upstream's.
+    Upstream(Incoming, Option<Held>),
+}
 
 /// A response body with its visit.
 pub struct Answer {
@@ -41,16 +51,20 @@ impl Answer {
         if self.visit.end == End::ClientGone {
             self.visit.end = End::Complete;
         }
-        if let Stream::Upstream(_, lease) = &mut self.stream {
-            // An answer that came before the whole request was read leaves a connection that cannot be used again.
-            if let Some(lease) = lease.take().filter(|_| self.visit.upload.is_done.get()) {
-                lease.give_back(self.visit.connection.core.sweep.coarse_now_nanos());
-            }
+        if let Stream::Upstream(_, held) = &mut self.stream
+            && let Some(held) = held.take()
+        {
+            held.whole(&self.visit);
         }
     }
 
     fn cut(&mut self, end: End) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         self.visit.end = end;
+        if let Stream::Upstream(_, held) = &mut self.stream
+            && let Some(held) = held.take().filter(|_| end == End::UpstreamCut)
+        {
+            held.cut(&self.visit);
+        }
         Poll::Ready(Some(Err(Cut(end))))
     }
 

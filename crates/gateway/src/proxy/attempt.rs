@@ -11,21 +11,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use http::header::TRANSFER_ENCODING;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use portcullis_core::clock::{Clock, nanos};
 use portcullis_core::fault::Fault;
 use portcullis_core::refusal::Refusal;
-use portcullis_guards::exchange::Body;
+use portcullis_guards::exchange::{Body, Bounds};
 use portcullis_guards::guard::ResponseHead;
+use portcullis_guards::limits::BodyMeter;
 
 use super::fields;
 use super::overloaded;
 use super::pool::{Lease, NoLease};
-use super::request_body::RequestBody;
+use super::request_body::{RequestBody, Upload};
 use super::upstream::Upstream;
-use crate::visit::{Stream, Upload, Visit};
+use crate::visit::Visit;
 
 /// About as many fields as the guards add to an answer.
 const FIELDS_OF_GUARDS: usize = 16;
@@ -72,13 +74,22 @@ impl Outgoing {
         if let Some(host) = &upstream.own_host {
             headers.insert(http::header::HOST, host.clone());
         }
-        for (name, value) in &upstream.fields {
-            headers.insert(name.clone(), value.clone());
+        if !upstream.fields.is_empty() {
+            fields::remove_twins(&mut headers, &upstream.fields);
+            for (name, value) in &upstream.fields {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+        if exchange.body == Body::Unsized {
+            // Without it hyper takes a GET to have no body, and the upstream would see less than the client sent.
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let has_body = exchange.body != Body::Absent;
         let body = if has_body {
-            let left = exchange.bounds.map_or(0, |bounds| bounds.body_bytes);
-            RequestBody::Streamed { incoming: body, left, upload: Rc::clone(&visit.upload) }
+            // A path without the limits guard has no bounds, and then nothing may be uploaded.
+            let none = Bounds { body_bytes: 0, deadline_nanos: 0 };
+            let meter = BodyMeter::new(&exchange.bounds.unwrap_or(none));
+            RequestBody::Streamed { incoming: body, meter, upload: Rc::clone(&visit.upload) }
         } else {
             RequestBody::Empty
         };
@@ -88,6 +99,7 @@ impl Outgoing {
             Some(path) => path.forwarded(&exchange.uri),
             None => exchange.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
         };
+        let target = written_out(target);
         Outgoing { method: exchange.method.clone(), target, headers: Some(headers), body: Some(body), spare, has_body }
     }
 
@@ -124,11 +136,7 @@ impl Outgoing {
 }
 
 /// Makes one attempt. A resting connection that the upstream has closed meanwhile does not count as one.
-pub(super) async fn ask(
-    visit: &mut Visit,
-    upstream: &Upstream,
-    outgoing: &mut Outgoing,
-) -> Result<(ResponseHead, Stream), Failed> {
+pub(super) async fn ask(visit: &mut Visit, upstream: &Upstream, outgoing: &mut Outgoing) -> Result<Answered, Failed> {
     let core = Rc::clone(&visit.connection.core);
     let mut stale = 0;
     loop {
@@ -157,6 +165,16 @@ pub(super) async fn ask(
     }
 }
 
+/// A target of absolute form may have an empty path (`http://a?x`), which is `/` to whoever asks and nothing to whoever
+/// writes it; what is sent always begins with a slash.
+fn written_out(target: PathAndQuery) -> PathAndQuery {
+    match target.as_str() {
+        "/" => PathAndQuery::from_static("/"),
+        text if text.starts_with('/') => target,
+        text => PathAndQuery::try_from(format!("/{text}")).unwrap_or_else(|_| PathAndQuery::from_static("/")),
+    }
+}
+
 enum Sent {
     Answered(Response<Incoming>),
     Returned(Box<Request<RequestBody>>),
@@ -166,23 +184,25 @@ enum Sent {
 async fn send(visit: &Visit, upstream: &Upstream, lease: &mut Lease, request: Request<RequestBody>) -> Sent {
     let connection = &visit.connection;
     let total = visit.exchange.bounds.map_or(u64::MAX, |bounds| bounds.deadline_nanos);
-    let first_byte = connection.core.sweep.coarse_now_nanos().saturating_add(nanos(upstream.first_byte));
-    connection.watch.arm(first_byte.min(total));
+    // The upstream cannot answer what it has not been sent: its time begins when the last byte of the request has come.
+    let mut is_counting = false;
     let mut response = pin!(lease.sender.try_send_request(request));
     let result = poll_fn(|context| {
         if let Poll::Ready(result) = response.as_mut().poll(context) {
             return Poll::Ready(Ok(result));
         }
+        if !is_counting && visit.upload.is_done.get() {
+            is_counting = true;
+            let first_byte = connection.core.sweep.coarse_now_nanos().saturating_add(nanos(upstream.first_byte));
+            connection.watch.arm(first_byte.min(total));
+        } else if !is_counting {
+            visit.upload.waker.replace(Some(context.waker().clone()));
+        }
         if !connection.watch.has_passed() {
             return Poll::Pending;
         }
-        let now = connection.core.gate.clock.now().monotonic_nanos;
-        if now < total && !visit.upload.is_done.get() {
-            // The upstream cannot answer what it has not been sent; the total time still runs.
-            connection.watch.arm(total);
-            return Poll::Pending;
-        }
-        Poll::Ready(Err(if now < total { Fault::FirstByteTimeout } else { visit.late() }))
+        let is_total = connection.core.gate.clock.now().monotonic_nanos >= total;
+        Poll::Ready(Err(if is_total || !is_counting { visit.late() } else { Fault::FirstByteTimeout }))
     })
     .await;
     connection.watch.arm(total);
@@ -208,16 +228,23 @@ fn classify(error: &hyper::Error, upload: &Upload) -> Fault {
     }
 }
 
+/// A response head that was checked, its body, and the connection it comes on.
+pub(super) type Answered = (ResponseHead, Incoming, Lease);
+
 /// Checks the response head and makes it the gateway's own.
-fn accept(response: Response<Incoming>, lease: Lease) -> Result<(ResponseHead, Stream), Failed> {
+fn accept(response: Response<Incoming>, mut lease: Lease) -> Result<Answered, Failed> {
     let (mut head, incoming) = response.into_parts();
     // A switch nobody asked for, or framing that two readers could understand differently: not to be passed on, and the
     // connection is dropped with the lease.
     if head.status == StatusCode::SWITCHING_PROTOCOLS || fields::is_ambiguous(&head.headers) {
         return Err(Fault::Malformed.into());
     }
+    if head.status == StatusCode::NO_CONTENT && fields::names_a_body(&head.headers) {
+        // What follows on this connection may be a body that must not be there.
+        lease.is_doubtful = true;
+    }
     fields::clean_response(&mut head.headers);
     // Room for what the guards add on the way up: the map grows once instead of three times.
     head.headers.reserve(FIELDS_OF_GUARDS);
-    Ok((ResponseHead { status: head.status, headers: head.headers }, Stream::Upstream(incoming, Some(lease))))
+    Ok((ResponseHead { status: head.status, headers: head.headers }, incoming, lease))
 }

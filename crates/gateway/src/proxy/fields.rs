@@ -19,7 +19,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Removes the fields that the client's `Connection` names, but never those that frame or address the message.
+/// Removes the fields that the client's `Connection` names, but never those that frame or address the message, and never
+/// those by which proxies name the client.
 pub fn remove_nominated(headers: &mut HeaderMap) {
     let Some(connection) = headers.get(CONNECTION) else { return };
     if is_plain(connection.as_bytes()) && headers.get_all(CONNECTION).iter().nth(1).is_none() {
@@ -30,11 +31,16 @@ pub fn remove_nominated(headers: &mut HeaderMap) {
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| !matches!(*name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING))
+        .filter(|name| !matches!(*name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING) && !is_of_proxies(name))
         .collect();
     for name in nominated {
         headers.remove(name);
     }
+}
+
+/// Fields that trusted proxies set and the guards read or rewrite; naming them away would hide the client.
+fn is_of_proxies(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "forwarded" | "x-request-id")
 }
 
 fn is_plain(value: &[u8]) -> bool {
@@ -67,12 +73,42 @@ fn remove_if(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool)
     }
 }
 
-/// Whether a response says two different things about its length (ATTACKS row 38).
+/// Whether a response says something about its length that two readers could understand differently (ATTACKS row 38):
+/// a length beside chunks, lengths that differ or are no plain decimal, a coding that is not exactly `chunked`.
 #[must_use]
 pub fn is_ambiguous(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let first = lengths.next();
-    (first.is_some() && headers.contains_key(TRANSFER_ENCODING)) || lengths.any(|other| Some(other) != first)
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let (length, coding) = (lengths.next(), codings.next());
+    let is_odd_length = length.is_some_and(|length| !is_plain_decimal(length.as_bytes()));
+    let is_odd_coding = coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    (length.is_some() && coding.is_some())
+        || is_odd_length
+        || is_odd_coding
+        || codings.next().is_some()
+        || lengths.any(|other| Some(other) != length)
+}
+
+fn is_plain_decimal(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_digit) && (text.len() == 1 || text.first().is_some_and(|first| *first != b'0'))
+}
+
+/// Whether a response head speaks of a body.
+#[must_use]
+pub fn names_a_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
+}
+
+/// Removes what only looks like one of `fields`: servers that fold `_` and `.` into `-` (CGI, WSGI) could not tell it from
+/// the gateway's own (ATTACKS row 49).
+pub fn remove_twins(headers: &mut HeaderMap, fields: &[(HeaderName, HeaderValue)]) {
+    let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
+    let is_twin = |name: &HeaderName| {
+        fields
+            .iter()
+            .any(|(field, _)| name != field && name.as_str().bytes().map(fold).eq(field.as_str().bytes().map(fold)))
+    };
+    remove_if(headers, is_twin);
 }
 
 /// `Date` as RFC 9110, section 5.6.7 writes it.
@@ -137,6 +173,15 @@ mod tests {
     }
 
     #[test]
+    fn row_49_a_twin_of_the_gateways_own_field_is_removed() {
+        let mut headers =
+            map(&[("x_gateway_user", "admin"), ("x.gateway.user", "admin"), ("x-gateway-user", "c"), ("x-other", "1")]);
+        let own = [(HeaderName::from_static("x-gateway-user"), HeaderValue::from_static("gw"))];
+        remove_twins(&mut headers, &own);
+        assert_eq!(names(&headers), ["x-gateway-user", "x-other"]);
+    }
+
+    #[test]
     fn row_37_hop_by_hop_fields_stay_on_their_hop() {
         let mut headers = map(&[
             ("connection", "keep-alive"),
@@ -159,6 +204,13 @@ mod tests {
     fn row_38_two_lengths_are_ambiguous() {
         assert!(is_ambiguous(&map(&[("content-length", "3"), ("transfer-encoding", "chunked")])));
         assert!(is_ambiguous(&map(&[("content-length", "3"), ("content-length", "4")])));
+        for odd in ["5, 5", "0005", "+5", ""] {
+            assert!(is_ambiguous(&map(&[("content-length", odd)])), "{odd}");
+        }
+        for odd in ["gzip", "gzip, chunked", "identity"] {
+            assert!(is_ambiguous(&map(&[("transfer-encoding", odd)])), "{odd}");
+        }
+        assert!(!is_ambiguous(&map(&[("content-length", "0")])));
         assert!(!is_ambiguous(&map(&[("content-length", "3")])));
         assert!(!is_ambiguous(&map(&[("transfer-encoding", "chunked")])));
     }

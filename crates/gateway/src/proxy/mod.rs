@@ -10,22 +10,26 @@ pub mod answer;
 mod attempt;
 pub mod fields;
 pub mod pool;
-mod request_body;
+pub mod request_body;
 pub mod retry;
 pub mod upstream;
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use hyper::body::Incoming;
 use portcullis_core::clock::Clock;
+use portcullis_core::fault::Fault;
 use portcullis_core::refusal::{Code, Refusal};
 use portcullis_guards::breaker::{OwnedPermit, Verdict};
 use portcullis_guards::guard::ResponseHead;
 use portcullis_guards::trail::Rule;
 
+use self::answer::Stream;
 use self::attempt::{Failed, Outgoing};
+use self::pool::Lease;
 use self::upstream::Upstream;
-use crate::visit::{Stream, Visit};
+use crate::visit::Visit;
 
 /// Asks the upstream of the visit's route and returns its answer, cleaned of what concerns only its connection.
 ///
@@ -52,11 +56,9 @@ pub async fn forward(visit: &mut Visit, body: Incoming) -> Result<(ResponseHead,
         let took = now.saturating_sub(started);
         visit.upstream_nanos = visit.upstream_nanos.saturating_add(took);
         let failed = match result {
-            Ok((head, stream)) => {
-                if let Some(permit) = permit.take() {
-                    permit.report(now, Verdict::of_status(head.status.as_u16()));
-                }
-                return Ok((head, stream));
+            Ok((head, incoming, lease)) => {
+                let held = Held { lease, permit, status: head.status };
+                return Ok((head, Stream::Upstream(incoming, Some(held))));
             }
             Err(failed) => failed,
         };
@@ -99,6 +101,35 @@ async fn again(
     let now = visit.connection.core.gate.clock.now().monotonic_nanos;
     // The client hears why the upstream failed, not that the breaker opened meanwhile.
     breaker.admit_owned(now).map(Some).map_err(|_| last_word)
+}
+
+/// What an answer holds until its last byte: the connection it comes on, and the breaker's permit. The verdict is given at
+/// the end, because a status is no success before its body is whole. Dropped, it is neutral and closes the connection.
+pub struct Held {
+    lease: Lease,
+    permit: Option<OwnedPermit>,
+    status: StatusCode,
+}
+
+impl Held {
+    /// The body was read whole.
+    fn whole(self, visit: &Visit) {
+        let core = &visit.connection.core;
+        if let Some(permit) = self.permit {
+            permit.report(core.gate.clock.now().monotonic_nanos, Verdict::of_status(self.status.as_u16()));
+        }
+        // An answer that came before the whole request was read leaves a connection that cannot be used again.
+        if visit.upload.is_done.get() {
+            self.lease.give_back(core.sweep.coarse_now_nanos());
+        }
+    }
+
+    /// The upstream ended the body early.
+    fn cut(self, visit: &Visit) {
+        if let Some(permit) = self.permit {
+            permit.report(visit.connection.core.gate.clock.now().monotonic_nanos, Verdict::of_fault(Fault::BodyCut));
+        }
+    }
 }
 
 /// 503: the upstream has as many connections as it may have.

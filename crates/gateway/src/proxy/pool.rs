@@ -48,6 +48,8 @@ pub struct Lease {
     pub sender: SendRequest<RequestBody>,
     /// Whether it has carried a request before: the upstream may have closed it meanwhile.
     pub was_used: bool,
+    /// Whether something about its last answer forbids using it again.
+    pub is_doubtful: bool,
     pool: Rc<Pool>,
 }
 
@@ -62,7 +64,7 @@ pub enum NoLease {
 impl Lease {
     /// Puts the connection to rest, unless it is closed.
     pub fn give_back(self, now_nanos: u64) {
-        if !self.sender.is_closed() {
+        if !self.sender.is_closed() && !self.is_doubtful {
             self.pool.resting.borrow_mut().push(Resting { sender: self.sender, since_nanos: now_nanos });
         }
     }
@@ -79,7 +81,7 @@ impl Pools {
             while let Some(mut sender) = pool.take_resting() {
                 // The connection's task may not yet have seen that its last response was read; it says so at once.
                 if sender.is_ready() || (!sender.is_closed() && sender.ready().await.is_ok()) {
-                    return Ok(Lease { sender, was_used: true, pool });
+                    return Ok(Lease { sender, was_used: true, is_doubtful: false, pool });
                 }
             }
         }
@@ -101,7 +103,7 @@ impl Pools {
             let _ = connection.await;
             drop(opened);
         });
-        Ok(Lease { sender, was_used: false, pool })
+        Ok(Lease { sender, was_used: false, is_doubtful: false, pool })
     }
 
     /// Closes connections that rested too long and forgets those that the upstream closed.

@@ -5,16 +5,42 @@
 //!
 //! Invariant: at most one frame is in memory at a time.
 
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use portcullis_core::fault::Fault;
+use portcullis_guards::limits::BodyMeter;
 
-use crate::visit::Upload;
+/// What has become of the client's body; shared with the request that is streamed to the upstream.
+#[derive(Default)]
+pub struct Upload {
+    /// Bytes received.
+    pub bytes: Cell<u64>,
+    /// The last byte has arrived.
+    pub is_done: Cell<bool>,
+    /// Why it will not arrive.
+    pub fault: Cell<Option<Fault>>,
+    /// The upstream would take more of it, and the client does not send it.
+    pub waits_for_client: Cell<bool>,
+    /// Who waits for its end.
+    pub waker: RefCell<Option<Waker>>,
+}
+
+impl Upload {
+    /// The last byte has arrived.
+    pub fn finish(&self) {
+        self.is_done.set(true);
+        self.waits_for_client.set(false);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
 
 /// What is sent to an upstream.
 pub enum RequestBody {
@@ -24,8 +50,8 @@ pub enum RequestBody {
     Streamed {
         /// Its frames.
         incoming: Incoming,
-        /// Bytes that may still come.
-        left: u64,
+        /// Counts it against the route's bound.
+        meter: BodyMeter,
         /// Where its fate is noted.
         upload: Rc<Upload>,
     },
@@ -51,32 +77,33 @@ impl Body for RequestBody {
     type Error = Stopped;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
-        let RequestBody::Streamed { incoming, left, upload } = self.get_mut() else { return Poll::Ready(None) };
+        let RequestBody::Streamed { incoming, meter, upload } = self.get_mut() else { return Poll::Ready(None) };
         let stop = |fault| {
             upload.fault.set(Some(fault));
             Poll::Ready(Some(Err(Stopped(fault))))
         };
-        match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
+        let polled = Pin::new(&mut *incoming).poll_frame(context);
+        upload.waits_for_client.set(polled.is_pending());
+        match ready!(polled) {
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else {
                     // Trailers come last; dropping them ends the body.
-                    upload.is_done.set(true);
+                    upload.finish();
                     return Poll::Ready(None);
                 };
-                let length = data.len() as u64;
-                upload.bytes.set(upload.bytes.get() + length);
-                if length > *left {
-                    return stop(Fault::RequestBodyTooLarge);
+                let counted = meter.count(data.len());
+                upload.bytes.set(meter.bytes());
+                if let Err(fault) = counted {
+                    return stop(fault);
                 }
-                *left -= length;
                 if incoming.is_end_stream() {
-                    upload.is_done.set(true);
+                    upload.finish();
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Some(Err(_)) => stop(Fault::RequestBodyBroken),
             None => {
-                upload.is_done.set(true);
+                upload.finish();
                 Poll::Ready(None)
             }
         }

@@ -28,9 +28,9 @@ use crate::life::{Gate, LAST_RELOAD_SUCCESS};
 
 /// Connections at once; more wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 64;
-/// How long one connection may last: a scraper that stays longer reconnects.
-const LONGEST_CONNECTION: Duration = Duration::from_secs(300);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one connection may last. It carries one request, so that nobody can hold the places of the probes.
+const LONGEST_CONNECTION: Duration = Duration::from_secs(5);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Which build runs; always 1.
 pub static BUILD_INFO: Declaration = Declaration {
@@ -66,6 +66,7 @@ pub async fn serve(gate: Arc<Gate>, listener: StdListener) -> std::io::Result<()
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
+                .keep_alive(false)
                 .header_read_timeout(HEADER_TIMEOUT)
                 .max_header_size(8 * 1024)
                 .serve_connection(TokioIo::new(socket), service);

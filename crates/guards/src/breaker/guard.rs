@@ -12,10 +12,10 @@ use http::StatusCode;
 use portcullis_core::refusal::Refusal;
 
 use super::config::Rules;
-use super::decide::{self, Admission};
+use super::decide::{self, Admission, PROBING_RETRY_NANOS};
 use super::state::{Breaker, Snapshot};
 use crate::config::{Mistake, PathConfig};
-use crate::exchange::{Exchange, PerRoute, Touch};
+use crate::exchange::{Body, Exchange, PerRoute, Touch};
 use crate::guard::{Fact, Guard, Verdict};
 use crate::limits::{self, Total};
 use crate::request_path::Ground;
@@ -106,6 +106,15 @@ pub fn judge(status: StatusCode) -> decide::Verdict {
     decide::Verdict::of_status(status.as_u16())
 }
 
+/// Whether the probes of `now` are kept for requests without a body.
+///
+/// A client that withholds its body holds a probe until its own time is up, and a few of them could keep a recovered
+/// upstream refused for ever. So a half-open breaker first probes with requests that are whole, for as long as it was
+/// open; only an upstream that gets no such request is then probed with whatever comes.
+fn is_for_others(breaker: &Breaker, now: u64) -> bool {
+    breaker.half_open_for_nanos(now).is_some_and(|since| since < breaker.rules().open_for_nanos)
+}
+
 impl Guard for CircuitBreaker {
     fn name(&self) -> &'static str {
         "breaker"
@@ -126,6 +135,7 @@ impl Guard for CircuitBreaker {
         };
         let now = exchange.now.monotonic_nanos;
         let refused_for = match exchange.touch {
+            _ if exchange.body != Body::Absent && is_for_others(&service.breaker, now) => Some(PROBING_RETRY_NANOS),
             Touch::Take => match service.breaker.admit_owned(now) {
                 Ok(permit) => {
                     exchange.permit = Some(permit);

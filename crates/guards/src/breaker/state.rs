@@ -136,6 +136,17 @@ impl Breaker {
         decide::admission(&self.rules, self.standing(&machine, now), now)
     }
 
+    /// How long it has been half-open at `now`; `None` in any other state. One load while it is closed.
+    pub fn half_open_for_nanos(&self, now: u64) -> Option<u64> {
+        if self.state() == State::Closed {
+            return None;
+        }
+        let machine = self.lock();
+        let now = machine.latest.max(now);
+        let standing = self.standing(&machine, now);
+        (decide::state_at(standing, now) == State::HalfOpen).then(|| now.saturating_sub(standing.open_until))
+    }
+
     /// Everything there is to see at `now`. Changes nothing.
     pub fn snapshot(&self, now: u64) -> Snapshot {
         let machine = self.lock();

@@ -26,7 +26,10 @@ const FOREIGN: &[&[u8]] = &[
     b"cf-connecting-ipv6",
     b"client-ip",
     b"fastly-client-ip",
+    b"proxy",
+    b"proxy-client-ip",
     b"true-client-ip",
+    b"wl-proxy-client-ip",
     b"x-client-ip",
     b"x-cluster-client-ip",
     b"x-http-method",
@@ -87,7 +90,7 @@ pub(super) fn is_foreign(name: &[u8], peer_is_trusted: bool) -> bool {
     match name {
         b"x-request-id" => return false,
         [b'x', second, ..] if !second.is_ascii_alphanumeric() => {}
-        [b'c', b'f' | b'l', ..] | [b'f', b'a', ..] | [b't', b'r', ..] => {}
+        [b'c', b'f' | b'l', ..] | [b'f', b'a', ..] | [b't', b'r', ..] | [b'p', b'r', ..] | [b'w', b'l', ..] => {}
         [b'c', b'o', ..] if !is_hyphenated(name) => {}
         _ => return false,
     }
