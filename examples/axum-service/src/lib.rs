@@ -1,0 +1,4 @@
+//! A shop on axum that hardens itself with `portcullis-tower`: `guards` is the config, `shop` the handlers.
+
+pub mod guards;
+pub mod shop;
