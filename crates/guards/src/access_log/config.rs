@@ -1,4 +1,6 @@
 //! What the operator writes about the access log, and the checked form.
+//!
+//! Invariant: every config can be run; there is nothing in it that can be wrong.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! The cases of `request_id`: which ids and traces are kept, which are made, and the guard in the runner.
+
 use proptest::prelude::*;
 
 use super::config::Traceparent;

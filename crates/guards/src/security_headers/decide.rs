@@ -1,4 +1,6 @@
 //! Which ready-made changes an answer gets: a choice between four, nothing else.
+//!
+//! Invariant: the choice depends on the facts alone; the changes were rendered when the guard was built.
 
 use http::{HeaderName, HeaderValue};
 

@@ -1,3 +1,5 @@
+//! The cases of `security_headers`: what each treatment does to the answers of the upstream and to our own.
+
 use portcullis_core::refusal::{CATALOGUE, Code, Refusal};
 use proptest::prelude::*;
 

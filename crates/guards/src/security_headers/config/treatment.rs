@@ -1,4 +1,6 @@
 //! How one header field is treated, as the operator writes it: a value, `{ when_absent: VALUE }`, `keep` or `off`.
+//!
+//! Invariant: what is written reads back as the same treatment.
 
 use std::fmt;
 
