@@ -100,15 +100,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         load.finish()?;
     }
     let elapsed = started.elapsed();
-    let usage = watch::usage(&arguments.watch)?.since(usage);
+    let usage = watch::usage(&arguments.watch)?.since(&usage);
     let window = std::mem::take(&mut load.window);
     load.left = Some(0);
     load.finish()?;
-    print(&window, &load, elapsed, usage);
+    print(&window, &load, elapsed, &usage);
     Ok(())
 }
 
-fn print(window: &Window, load: &Load<'_>, elapsed: Duration, usage: Usage) {
+fn print(window: &Window, load: &Load<'_>, elapsed: Duration, usage: &Usage) {
     println!(
         "{}",
         serde_json::json!({
@@ -118,8 +118,8 @@ fn print(window: &Window, load: &Load<'_>, elapsed: Duration, usage: Usage) {
             "statuses": window.statuses,
             "answered_in_all": load.answered_in_all,
             "elapsed_ns": elapsed.as_nanos() as u64,
-            "cpu_ns": usage.cpu_ns,
-            "wait_ns": usage.wait_ns,
+            "cpu_ns": usage.cpu_ns(),
+            "disturbed_ns": usage.disturbed_ns(),
         })
     );
 }

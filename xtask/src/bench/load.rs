@@ -24,7 +24,7 @@ pub(crate) struct Slice {
     lost: u64,
     elapsed_ns: u64,
     cpu_ns: u64,
-    wait_ns: u64,
+    disturbed_ns: u64,
     /// Answers in all, warm-up included; what the access log must account for.
     pub(crate) answered_in_all: u64,
     statuses: std::collections::BTreeMap<String, u64>,
@@ -41,23 +41,23 @@ impl Slice {
         self.cpu_ns as f64 / 1000.0 / self.answered as f64
     }
 
-    /// The share of the slice the proxy was ready to run but did not get its core.
-    pub(crate) fn waited(&self) -> f64 {
-        self.wait_ns as f64 / self.elapsed_ns as f64
+    /// The share of the slice in which the proxy was ready to run but a stranger had its core.
+    pub(crate) fn disturbed(&self) -> f64 {
+        self.disturbed_ns as f64 / self.elapsed_ns as f64
     }
 }
 
 #[cfg(test)]
 impl Slice {
     /// A slice of one second with this CPU per request and this share of waiting.
-    pub(crate) fn pretend(cpu_us: f64, waited: f64) -> Self {
+    pub(crate) fn pretend(cpu_us: f64, disturbed: f64) -> Self {
         Self {
             answered: 1000,
             wrong: 0,
             lost: 0,
             elapsed_ns: 1_000_000_000,
             cpu_ns: (cpu_us * 1e6) as u64,
-            wait_ns: (waited * 1e9) as u64,
+            disturbed_ns: (disturbed * 1e9) as u64,
             answered_in_all: 1000,
             statuses: std::collections::BTreeMap::new(),
         }

@@ -16,8 +16,8 @@ use super::statistics::Sample;
 /// Where the median of HAProxy over HAProxy must lie for a run to count.
 const CONTROL: std::ops::RangeInclusive<f64> = 0.95..=1.05;
 
-/// The median share of slices a candidate may have waited for its core.
-const WAITED_AT_MOST: f64 = 0.10;
+/// The median share of slices in which a stranger may have a candidate's core.
+const DISTURBED_AT_MOST: f64 = 0.10;
 /// Both reasons in words.
 pub(crate) const WHY_VOID: &str =
     "HAProxy against itself left 0.95-1.05, or something else had the proxies' core for more than a tenth of the time";
@@ -47,9 +47,9 @@ fn ratios(row: &Row, reference: &Row) -> Option<Sample> {
     Sample::new(pairs.map(|(own, reference)| own.cpu_us() / reference.cpu_us()).collect())
 }
 
-/// The median share of its slices a candidate waited for its core.
-fn waited(row: &Row) -> f64 {
-    Sample::new(row.slices.iter().map(Slice::waited).collect()).map_or(0.0, |waited| waited.median())
+/// The median share of its slices in which a stranger had a candidate's core.
+fn disturbed(row: &Row) -> f64 {
+    Sample::new(row.slices.iter().map(Slice::disturbed).collect()).map_or(0.0, |share| share.median())
 }
 
 impl Results {
@@ -57,7 +57,7 @@ impl Results {
     /// and the control can pass by luck.
     pub(crate) fn is_void(&self) -> bool {
         let [reference, control, ..] = &self.rows[..] else { return true };
-        let is_disturbed = self.rows.iter().any(|row| waited(row) > WAITED_AT_MOST);
+        let is_disturbed = self.rows.iter().any(|row| disturbed(row) > DISTURBED_AT_MOST);
         is_disturbed || ratios(control, reference).is_none_or(|ratio| !CONTROL.contains(&ratio.median()))
     }
 
@@ -74,7 +74,7 @@ impl Results {
         }
         text.push_str(
             "| candidate | req/s median (min-max) | CPU us/req median (min-max) | CPU / haproxy: median (IQR) [95 % interval] \
-             | RSS MiB | bytes/idle connection | waited for core |\n|---|---|---|---|---|---|---|\n",
+             | RSS MiB | bytes/idle connection | disturbed |\n|---|---|---|---|---|---|---|\n",
         );
         for row in &self.rows {
             self.write_row(&mut text, row);
@@ -119,7 +119,7 @@ impl Results {
             row.label,
             spread(Slice::requests_per_second, 0),
             spread(Slice::cpu_us, 2),
-            waited(row) * 100.0,
+            disturbed(row) * 100.0,
         );
     }
 
@@ -194,7 +194,7 @@ impl Results {
                     "thrown_away_slices": row.thrown_away,
                     "requests_per_second": each(Slice::requests_per_second),
                     "cpu_us_per_request": each(Slice::cpu_us),
-                    "waited_share": each(Slice::waited),
+                    "disturbed_share": each(Slice::disturbed),
                     "cpu_ratio_median": ratio.as_ref().map(Sample::median),
                     "cpu_ratio_interval": ratio.as_ref().map(Sample::median_interval),
                     "latency": latency_json(&row.latencies),
@@ -240,12 +240,12 @@ mod tests {
     use crate::bench::statistics::Sample;
     use std::time::{Duration, Instant};
 
-    fn results(control_us: f64, ours_us: f64, waited: f64) -> Results {
+    fn results(control_us: f64, ours_us: f64, disturbed: f64) -> Results {
         let row = |label: &str, cpu_us| Row {
             label: label.to_owned(),
             missing: Vec::new(),
             thrown_away: 0,
-            slices: vec![Slice::pretend(cpu_us, waited); 6],
+            slices: vec![Slice::pretend(cpu_us, disturbed); 6],
             latencies: Vec::new(),
             idle: None,
         };

@@ -18,9 +18,9 @@ const WARM: Duration = Duration::from_millis(200);
 pub(crate) const RATES: [u32; 2] = [4_000, 15_000];
 /// The share of a slice something else may have had the proxy's core; above it the slice is thrown away and repeated.
 /// Who is faster does not enter into it, so that throwing away favours nobody.
-const WAITED_AT_MOST: f64 = 0.05;
+const DISTURBED_AT_MOST: f64 = 0.05;
 /// How often a slice is tried before a disturbed one is kept.
-const TRIES: usize = 4;
+const TRIES: usize = 3;
 /// How often each candidate's latency is measured at each rate.
 const LATENCY_ROUNDS: usize = 3;
 /// Idle connections opened.
@@ -81,6 +81,8 @@ pub(crate) fn run(scenario: Scenario, candidates: &[Candidate], plan: Plan) -> a
         contestants.push(Contestant::enter(scenario, candidate, &surroundings)?);
     }
     for round in 0..plan.rounds {
+        // Before a round and never within one: slices of a pair must lie close together.
+        machine::wait_for_quiet(plan.patient_until)?;
         eprintln!("{}: round {} of {}", scenario.name(), round + 1, plan.rounds);
         for place in order(contestants.len(), round) {
             contestants[place].slice(plan)?;
@@ -158,12 +160,11 @@ impl Contestant {
 
     fn slice(&mut self, plan: Plan) -> anyhow::Result<()> {
         for try_number in 1.. {
-            machine::wait_for_quiet(plan.patient_until)?;
             let slice = load::closed(self.running.listen, &self.running.pids, WARM, plan.slice, self.expectation)
                 .with_context(|| format!("a slice of {}", self.row.label))?;
             self.answered += slice.answered_in_all;
             self.empty_log()?;
-            if slice.waited() <= WAITED_AT_MOST || try_number >= TRIES {
+            if slice.disturbed() <= DISTURBED_AT_MOST || try_number >= TRIES {
                 self.row.slices.push(slice);
                 break;
             }
