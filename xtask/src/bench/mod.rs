@@ -30,10 +30,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     scenario: Vec<Scenario>,
     /// Rounds; in each, every candidate runs one slice.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 20)]
     rounds: usize,
     /// Length of a slice, such as 1s or 500ms.
-    #[arg(long, default_value = "1s", value_parser = duration)]
+    #[arg(long, default_value = "500ms", value_parser = duration)]
     slice: Duration,
     /// Who runs beside HAProxy and its control: NAME[@BINARY] with a config bench/NAME-SCENARIO.*.
     #[arg(long, value_delimiter = ',', default_values = ["nginx", "portcullis"])]
