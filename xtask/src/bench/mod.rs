@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     scenario: Vec<Scenario>,
     /// Rounds; in each, every candidate runs one slice.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 16)]
     rounds: usize,
     /// Length of a slice, such as 1s or 500ms.
     #[arg(long, default_value = "500ms", value_parser = duration)]
