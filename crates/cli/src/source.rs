@@ -25,7 +25,10 @@ pub(crate) const DEFAULT_FILE: &str = "portcullis.yaml";
 /// Every mistake, as `file:line:column: key: what`.
 pub(crate) fn read(path: &Path) -> Result<Loaded<Config>, Vec<String>> {
     let source = Source::read(path, &SystemEnvironment).map_err(|mistake| vec![mistake.to_string()])?;
-    load(&source, &SystemEnvironment).map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+    let mut loaded: Loaded<Config> = load(&source, &SystemEnvironment)
+        .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    loaded.value.folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    Ok(loaded)
 }
 
 /// Reads and compiles a config file without starting anything.
@@ -95,7 +98,7 @@ pub(crate) struct FileSource {
     path: PathBuf,
     overrides: Overrides,
     places: Places,
-    stamp: Option<Stamp>,
+    stamps: Vec<(PathBuf, Option<Stamp>)>,
 }
 
 /// Tells where in the file a mistake is. Shared with whoever started the process, because a start can fail as well.
@@ -115,7 +118,7 @@ impl FileSource {
             path: path.to_owned(),
             overrides,
             places: Places(Arc::new(Mutex::new(None))),
-            stamp: stamp(path),
+            stamps: Vec::new(),
         };
         let config = source.read()?;
         Ok((config, source))
@@ -139,21 +142,27 @@ impl Places {
 
 impl ConfigSource for FileSource {
     fn read(&mut self) -> Result<Config, Vec<String>> {
-        self.stamp = stamp(&self.path);
+        // Stamped before it is read: what is written meanwhile is read again.
+        self.stamps = stamped(vec![self.path.clone()]);
         let loaded = read(&self.path)?;
         let mut config = loaded.value.clone();
+        self.stamps.extend(stamped(config.files()));
         self.overrides.apply(&mut config);
         *self.places.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
         Ok(config)
     }
 
     fn has_changed(&mut self) -> bool {
-        stamp(&self.path) != self.stamp
+        self.stamps.iter().any(|(path, known)| stamp(path) != *known)
     }
 
     fn describe(&self, mistake: &Mistake) -> String {
         self.places.describe(mistake)
     }
+}
+
+fn stamped(paths: Vec<PathBuf>) -> Vec<(PathBuf, Option<Stamp>)> {
+    paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

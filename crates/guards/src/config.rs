@@ -6,6 +6,7 @@
 //! Invariant: a route's part overrides the general part field by field; what neither sets has the guard's default.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use portcullis_core::units::Cidr;
 use schemars::JsonSchema;
@@ -40,6 +41,9 @@ pub struct PathConfig {
     /// same process, and then the names that routes give are not checked.
     #[serde(skip)]
     pub upstreams: Vec<String>,
+    /// Where relative paths begin. Filled by the gateway: the folder of the config file.
+    #[serde(skip)]
+    pub folder: PathBuf,
 }
 
 impl PathConfig {

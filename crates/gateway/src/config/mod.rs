@@ -10,6 +10,7 @@ pub mod upstream;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration as StdDuration;
 
 use portcullis_core::units::Duration;
@@ -72,6 +73,9 @@ pub struct Config {
     /// What the guards are told.
     #[serde(flatten)]
     pub path: PathConfig,
+    /// Where relative paths begin: the folder of the config file. Filled by whoever read it; empty without a file.
+    #[serde(skip)]
+    pub folder: PathBuf,
 }
 
 /// One address to listen on.
@@ -143,6 +147,7 @@ impl Default for Config {
             counters: CountersConfig::default(),
             upstreams: BTreeMap::new(),
             path: PathConfig::default(),
+            folder: PathBuf::new(),
         }
     }
 }
@@ -200,6 +205,7 @@ impl Config {
     #[must_use]
     pub fn path_config(&self) -> PathConfig {
         let mut path = self.path.clone();
+        path.folder = self.folder.clone();
         path.upstreams = self.upstreams.keys().cloned().collect();
         path.access_log.format.get_or_insert(match self.log.format {
             LogFormat::Json => access_log::Format::Json,
@@ -224,6 +230,13 @@ impl Config {
             most_connections: self.connections.most,
             total: bounds.header_timeout.max(StdDuration::from_secs(30)),
         }
+    }
+
+    /// Every file that the config names, where it stands. A change to one of them is a change of the config.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let named: Vec<&PathBuf> = Vec::new();
+        named.into_iter().map(|path| self.folder.join(path)).collect()
     }
 
     /// With every default written out, for showing what runs.
