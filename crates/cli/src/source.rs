@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use portcullis_config::{Loaded, Source, SystemEnvironment, load};
-use portcullis_gateway::config::{Config, ListenConfig, LogFormat};
+use portcullis_gateway::config::listen::ListenConfig;
+use portcullis_gateway::config::{Config, LogFormat};
 use portcullis_gateway::running::Running;
 use portcullis_gateway::serve::{ConfigSource, ground};
 use portcullis_guards::access_log::LogSink;
@@ -82,7 +83,9 @@ impl Overrides {
     /// Writes it over `config`.
     pub(crate) fn apply(&self, config: &mut Config) {
         if let Some(address) = self.listen {
-            config.listen = vec![ListenConfig { address }];
+            // The first listener moves; its TLS stays, so that an override never opens a plain door.
+            let first = config.listen.drain(..).next();
+            config.listen = vec![ListenConfig { address, ..first.unwrap_or_else(|| ListenConfig::plain(address)) }];
         }
         if let Some(address) = self.telemetry {
             config.telemetry.address = address;

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::listen::metrics::{Handshakes, TUNNELS};
 use crate::running::Running;
 use crate::telemetry::log::Log;
 
@@ -71,6 +72,10 @@ impl Stage {
 
 /// What all cores share.
 pub struct Gate {
+    /// Counts handshakes.
+    pub handshakes: Handshakes,
+    /// Counts switched connections.
+    pub tunnels: Gauge,
     /// The clock.
     pub clock: Arc<SystemClock>,
     /// The log.
@@ -101,7 +106,12 @@ impl Gate {
     pub fn new(clock: Arc<SystemClock>, log: Arc<Log>, ground: Ground, running: Running) -> Gate {
         let last_reload = ground.metrics.gauge(&LAST_RELOAD_SUCCESS, &[]);
         last_reload.set(1);
+        let handshakes = Handshakes::new(&ground.metrics);
+        let tunnels = ground.metrics.gauge(&TUNNELS, &[]);
+        running.tell_certificates(&ground.metrics);
         Gate {
+            handshakes,
+            tunnels,
             clock,
             log,
             ground,
@@ -140,6 +150,7 @@ impl Gate {
         };
         match result {
             Ok(running) => {
+                running.tell_certificates(&self.ground.metrics);
                 self.running.store(Arc::new(running));
                 self.generation.fetch_add(1, Ordering::Release);
                 self.last_reload.set(1);

@@ -7,18 +7,23 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use portcullis_core::metric::Registry;
 use portcullis_guards::config::{Mistake, RouteConfig};
 use portcullis_guards::exchange::Exchange;
 use portcullis_guards::path::Path;
 use portcullis_guards::request_path::{Ground, request_path};
 
 use crate::config::{Config, ListenerBounds};
+use crate::listen::door::Door;
+use crate::listen::metrics::TLS_CERTIFICATE_NOT_AFTER;
 use crate::proxy::upstream::Upstream;
 
 /// One generation of the gateway.
 pub struct Running {
     /// The request path.
     pub path: Path,
+    /// What each listener asks of its connections, in the order of `listen`.
+    pub doors: Box<[Door]>,
     /// Bounds that hold before a request is matched to a route.
     pub listener: ListenerBounds,
     /// The config it was made from.
@@ -52,11 +57,19 @@ impl Running {
             let compiled = kept.unwrap_or_else(|| Arc::new(Upstream::compile(name, upstream, host, port, fields)));
             upstreams.insert(Arc::clone(&compiled.name), compiled);
         }
+        let mut doors = Vec::new();
+        for (index, listen) in config.listen.iter().enumerate() {
+            match Door::compile(listen, index, &config.folder) {
+                Ok(door) => doors.push(door),
+                Err(found) => mistakes.extend(found),
+            }
+        }
+        let doors = doors.into_boxed_slice();
         let listener = config.listener_bounds(&mut mistakes);
         match request_path(&config.path_config(), ground) {
             Ok(path) if mistakes.is_empty() => {
                 let by_route = by_route(&config, &upstreams);
-                Ok(Running { path, listener, config, upstreams, by_route })
+                Ok(Running { path, doors, listener, config, upstreams, by_route })
             }
             Ok(_) => Err(mistakes),
             Err(found) => {
@@ -70,6 +83,20 @@ impl Running {
     #[must_use]
     pub fn upstream_of(&self, exchange: &Exchange) -> Option<&Arc<Upstream>> {
         exchange.route.as_ref().and_then(|route| self.by_route.get(route.index))
+    }
+
+    /// Writes into the metrics when each certificate ends.
+    pub fn tell_certificates(&self, metrics: &Registry) {
+        for certificate in self.doors.iter().flat_map(|door| &door.certificates) {
+            metrics.gauge(&TLS_CERTIFICATE_NOT_AFTER, &[&certificate.name]).set(certificate.not_after_unix);
+        }
+    }
+
+    /// What a request on this exchange's route may switch to, where the route says so.
+    #[must_use]
+    pub fn switches_of(&self, exchange: &Exchange) -> Option<&[String]> {
+        let route = exchange.route.as_ref().and_then(|route| self.config.path.routes.get(route.index))?;
+        route.switch_to.as_deref()
     }
 
     /// All upstreams.

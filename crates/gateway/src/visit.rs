@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::header::{CONNECTION, DATE};
-use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use portcullis_core::clock::Clock;
@@ -24,11 +24,12 @@ use portcullis_guards::guard::{End, Outcome, ResponseHead};
 
 use crate::listen::connection::Connection;
 use crate::listen::core::Generation;
-use crate::listen::wire::Phase;
+use crate::listen::watch::Listed;
 use crate::proxy;
 use crate::proxy::answer::{Answer, Stream};
 use crate::proxy::fields;
 use crate::proxy::request_body::Upload;
+use crate::proxy::switch::Switch;
 
 /// How long a client may take to read an answer that the gateway itself gives after the deadline has passed.
 const LAST_WORDS_NANOS: u64 = 5_000_000_000;
@@ -37,6 +38,8 @@ const LAST_WORDS_NANOS: u64 = 5_000_000_000;
 pub struct Visit {
     /// The connection it came on.
     pub connection: Rc<Connection>,
+    /// Its deadline. In HTTP/1 the connection's.
+    pub watch: Rc<Listed>,
     /// The config it runs under, from its first byte to its last.
     pub running: Generation,
     /// The request and its trail.
@@ -49,6 +52,8 @@ pub struct Visit {
     pub upstream_nanos: u64,
     /// How often the upstream was asked.
     pub attempts: u32,
+    /// What the client wants to switch to, and, once the upstream has agreed, the other end of it.
+    pub switch: Switch,
     /// How it ends if nothing else is said.
     pub end: End,
     status: u16,
@@ -58,8 +63,12 @@ pub struct Visit {
 ///
 /// # Errors
 /// Never: every failure is an answer.
-pub async fn receive(connection: Rc<Connection>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
-    let (mut visit, body) = Visit::begin(connection, request);
+pub async fn receive(
+    connection: Rc<Connection>,
+    watch: Rc<Listed>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    let (mut visit, body) = Visit::begin(connection, watch, request);
     let (head, stream) = visit.go(body).await;
     Ok(visit.answer(head, stream))
 }
@@ -75,9 +84,10 @@ pub fn refuse_unread(connection: &Connection, refusal: Refusal) -> Vec<u8> {
         headers: http::HeaderMap::new(),
         body: Body::Absent,
         peer: connection.peer,
-        is_secure: false,
+        is_secure: connection.tls.is_some(),
     };
     let mut exchange = Exchange::new(arrival, gate.clock.now(), Touch::Take);
+    exchange.tls.clone_from(&connection.tls);
     let (mut head, body) = running.path.refuse_unread(&mut exchange, refusal);
     head.headers.insert(DATE, fields::date(exchange.now.unix_millis));
     let outcome = Outcome {
@@ -94,11 +104,14 @@ pub fn refuse_unread(connection: &Connection, refusal: Refusal) -> Vec<u8> {
 }
 
 impl Visit {
-    fn begin(connection: Rc<Connection>, request: Request<Incoming>) -> (Box<Visit>, Incoming) {
-        connection.line.phase.set(Phase::Asking);
-        connection.line.is_flushed.set(false);
+    fn begin(connection: Rc<Connection>, watch: Rc<Listed>, request: Request<Incoming>) -> (Box<Visit>, Incoming) {
+        connection.visit_begins();
         let running = connection.core.running();
         let (mut head, body) = request.into_parts();
+        let switch = Switch::wanted(&head);
+        if head.version == Version::HTTP_2 {
+            fields::join_cookies(&mut head.headers);
+        }
         fields::remove_nominated(&mut head.headers);
         let upload = Rc::new(Upload::default());
         let what_follows = match body.size_hint().exact() {
@@ -114,13 +127,16 @@ impl Visit {
             headers: head.headers,
             body: what_follows,
             peer: connection.peer,
-            is_secure: false,
+            is_secure: connection.tls.is_some(),
         };
         let now = connection.core.gate.clock.now();
-        let exchange = Exchange::new(arrival, now, Touch::Take);
-        connection.watch.arm(now.after(running.listener.total));
+        let mut exchange = Exchange::new(arrival, now, Touch::Take);
+        exchange.tls.clone_from(&connection.tls);
+        watch.arm(now.after(running.listener.total));
         let visit = Visit {
             connection,
+            watch,
+            switch,
             running,
             exchange,
             upload,
@@ -140,12 +156,12 @@ impl Visit {
             Late,
             Panicked,
         }
-        let connection = Rc::clone(&self.connection);
+        let watch = Rc::clone(&self.watch);
         let came = {
             let mut inside = pin!(self.pass(body));
             poll_fn(|context| match std::panic::catch_unwind(AssertUnwindSafe(|| inside.as_mut().poll(context))) {
                 Ok(Poll::Ready(result)) => Poll::Ready(Came::Through(result)),
-                Ok(Poll::Pending) if connection.watch.has_passed() => Poll::Ready(Came::Late),
+                Ok(Poll::Pending) if watch.has_passed() => Poll::Ready(Came::Late),
                 Ok(Poll::Pending) => Poll::Pending,
                 Err(_) => Poll::Ready(Came::Panicked),
             })
@@ -169,7 +185,7 @@ impl Visit {
             return Err(("", refusal));
         }
         if let Some(bounds) = self.exchange.bounds {
-            self.connection.watch.arm(bounds.deadline_nanos);
+            self.watch.arm(bounds.deadline_nanos);
         }
         let (mut head, stream) = proxy::forward(self, body).await.map_err(|refusal| ("proxy", refusal))?;
         running.path.ascend(&mut self.exchange, &mut head);
@@ -184,9 +200,9 @@ impl Visit {
 
     fn refuse(&mut self, by: &'static str, refusal: Refusal) -> (ResponseHead, Stream) {
         let running = Rc::clone(&self.running);
-        if self.connection.watch.has_passed() {
+        if self.watch.has_passed() {
             let now = self.connection.core.gate.clock.now().monotonic_nanos;
-            self.connection.watch.arm(now.saturating_add(LAST_WORDS_NANOS));
+            self.watch.arm(now.saturating_add(LAST_WORDS_NANOS));
         }
         let refusal = if self.upload.is_done.get() { refusal } else { refusal.closing() };
         let (head, bytes) = running.path.refuse(&mut self.exchange, by, refusal);
@@ -194,13 +210,21 @@ impl Visit {
     }
 
     fn answer(mut self: Box<Self>, head: ResponseHead, stream: Stream) -> Response<Answer> {
-        self.connection.line.phase.set(Phase::Answering);
+        self.connection.answer_begins();
         self.status = head.status.as_u16();
         let is_leaving = self.connection.core.gate.stage().tells_clients_to_leave();
         let mut response = Response::new(());
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
-        if is_leaving {
+        if self.connection.is_multiplexed {
+            // Fields of one connection do not exist there (RFC 9113, section 8.2.2).
+            response.headers_mut().remove(CONNECTION);
+        } else if self.status == StatusCode::SWITCHING_PROTOCOLS {
+            let connection = Rc::clone(&self.connection);
+            connection.switched.replace(Some(self));
+            return response.map(|()| Answer::Switched);
+        } else if is_leaving || self.switch.is_wanted() {
+            // What a client sends ahead of a switch that did not come must never be read as a request (RFC 9931).
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(|()| Answer::new(self, stream))
@@ -220,6 +244,7 @@ impl Drop for Visit {
             attempts: self.attempts,
         };
         self.running.path.finish(&self.exchange, &outcome);
+        // A tunnel's visit stays until its connection is closed; nothing is said on it afterwards.
         let was_cut = self.exchange.version == Version::HTTP_10
             && matches!(self.end, End::UpstreamCut | End::DeadlinePassed)
             && self.status != 499;

@@ -76,6 +76,8 @@ pub struct RouteConfig {
     /// Whole segments with which `match.path` begins and which the upstream does not get: with `/api`, `/api/x` is sent
     /// as `/x`. Default: none.
     pub strip_prefix: Option<String>,
+    /// Protocols that a request may switch to (`Upgrade`, RFC 9110 section 7.8). Default: [websocket]; an empty list: none.
+    pub switch_to: Option<Vec<String>>,
     /// What a request on this route takes from each rate limit. Default: 1. Bounds: 1 to 1000000.
     pub cost: Option<u32>,
     /// Overrides for this route.

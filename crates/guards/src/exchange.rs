@@ -47,6 +47,28 @@ pub struct ClientAddress {
     pub peer_is_trusted: bool,
 }
 
+/// What TLS found out about the client's connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// The name that the client asked for (SNI).
+    pub server_name: Option<Box<str>>,
+    /// The client's certificate, verified against the listener's authorities.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A verified certificate of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Its subject, as `C=CH, O=Example, CN=backup`.
+    pub subject: Box<str>,
+    /// Who issued it, in the same form.
+    pub issuer: Box<str>,
+    /// SHA-256 of the certificate, in lower-case hexadecimal.
+    pub fingerprint: Box<str>,
+}
+
 /// Bounds that hold for everything below the `limits` guard.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -107,6 +129,8 @@ pub struct Exchange {
     pub peer: SocketAddr,
     /// Whether the client's connection is TLS.
     pub is_secure: bool,
+    /// What TLS found out, where the gateway itself ended it. Set by the gateway right after the exchange was made.
+    pub tls: Option<Arc<Tls>>,
 
     /// Given by `request_id`.
     pub request_id: Option<RequestId>,
@@ -164,6 +188,7 @@ impl Exchange {
             body: arrival.body,
             peer: arrival.peer,
             is_secure: arrival.is_secure,
+            tls: None,
             request_id: None,
             request_id_field: None,
             trace_id: None,

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 use portcullis_config::{FixedEnvironment, Source, load};
-use portcullis_gateway::config::{Config, ListenConfig};
+use portcullis_gateway::config::Config;
+use portcullis_gateway::config::listen::ListenConfig;
 use portcullis_gateway::serve::{Bound, Start, serve};
 
 use super::run::{Format, code_of};
@@ -35,7 +36,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let loaded = load::<Config>(&Source::new("demo.yaml", CONFIG), &environment)
         .map_err(|mistakes| anyhow!("the demo's own config is wrong: {}", mistakes[0]))?;
     let mut config = loaded.value;
-    config.listen = vec![ListenConfig { address: arguments.listen }];
+    config.listen = vec![ListenConfig::plain(arguments.listen)];
     config.telemetry.address = arguments.telemetry;
     config.log.format = arguments.log_format.into();
     let start = Start {

@@ -28,7 +28,7 @@ impl Config {
             wrong("listen", "at least one address is needed".to_owned());
         }
         for (index, listen) in self.listen.iter().enumerate() {
-            if self.listen[..index].contains(listen) {
+            if self.listen[..index].iter().any(|earlier| earlier.address == listen.address) {
                 wrong(&format!("listen[{index}].address"), format!("{} is listed twice", listen.address));
             }
             if listen.address == self.telemetry.address && listen.address.port() != 0 {
@@ -38,6 +38,10 @@ impl Config {
         let idle = *self.connections.idle;
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&idle) {
             wrong("connections.idle", "must be between 1s and 1h".to_owned());
+        }
+        let tunnel_idle = *self.connections.tunnel_idle;
+        if !(Duration::from_secs(1)..=Duration::from_secs(24 * 3600)).contains(&tunnel_idle) {
+            wrong("connections.tunnel_idle", "must be between 1s and 24h".to_owned());
         }
         if self.shutdown.total < self.shutdown.drain_delay {
             wrong("shutdown.total", "must be at least shutdown.drain_delay".to_owned());

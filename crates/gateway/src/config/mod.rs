@@ -6,6 +6,7 @@
 //! Invariant: a config that passed [`crate::running::Running::compile`] can be run; nothing is found wrong later.
 
 mod check;
+pub mod listen;
 pub mod upstream;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use portcullis_guards::{access_log, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::listen::ListenConfig;
 use self::upstream::UpstreamConfig;
 
 /// How careful the gateway is with its own config.
@@ -55,7 +57,7 @@ pub struct Config {
     /// Threads that serve requests, each with its own listener and connections. Default: one a core. Bounds: 1 to 256.
     #[schemars(range(min = 1, max = 256))]
     pub workers: Option<usize>,
-    /// Where clients connect. A change needs a restart.
+    /// Where clients connect. A change of addresses needs a restart; certificates and the rest follow a reload.
     #[schemars(length(min = 1, max = 64))]
     pub listen: Vec<ListenConfig>,
     /// Connections of clients.
@@ -78,14 +80,6 @@ pub struct Config {
     pub folder: PathBuf,
 }
 
-/// One address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListenConfig {
-    /// Address and port, as `0.0.0.0:8080` or `[::]:8080`.
-    pub address: SocketAddr,
-}
-
 /// Connections of clients.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -95,6 +89,9 @@ pub struct ConnectionsConfig {
     /// Most connections at once, for each worker; more wait in the kernel's queue. Default: 10000. Bounds: 1 to 1000000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub most: usize,
+    /// How long a WebSocket (or whatever a connection was switched to) may be silent in both directions. Default: 10m.
+    /// Bounds: 1s to 24h.
+    pub tunnel_idle: Duration,
 }
 
 /// Health and metrics.
@@ -139,7 +136,7 @@ impl Default for Config {
             version: 1,
             preset: Preset::default(),
             workers: None,
-            listen: vec![ListenConfig { address: SocketAddr::from(([0, 0, 0, 0], 8080)) }],
+            listen: vec![ListenConfig::plain(SocketAddr::from(([0, 0, 0, 0], 8080)))],
             connections: ConnectionsConfig::default(),
             telemetry: TelemetryConfig::default(),
             shutdown: ShutdownConfig::default(),
@@ -154,7 +151,11 @@ impl Default for Config {
 
 impl Default for ConnectionsConfig {
     fn default() -> ConnectionsConfig {
-        ConnectionsConfig { idle: StdDuration::from_secs(60).into(), most: 10_000 }
+        ConnectionsConfig {
+            idle: StdDuration::from_secs(60).into(),
+            most: 10_000,
+            tunnel_idle: StdDuration::from_secs(600).into(),
+        }
     }
 }
 
@@ -187,6 +188,8 @@ pub struct ListenerBounds {
     pub header_timeout: StdDuration,
     /// Time between two requests.
     pub idle: StdDuration,
+    /// Time that a switched connection may be silent.
+    pub tunnel_idle: StdDuration,
     /// Most connections at once on one core.
     pub most_connections: usize,
     /// Time for everything else, until a route's own bound is known.
@@ -227,6 +230,7 @@ impl Config {
             header_count: bounds.header_count,
             header_timeout: bounds.header_timeout,
             idle: *self.connections.idle,
+            tunnel_idle: *self.connections.tunnel_idle,
             most_connections: self.connections.most,
             total: bounds.header_timeout.max(StdDuration::from_secs(30)),
         }
@@ -235,8 +239,8 @@ impl Config {
     /// Every file that the config names, where it stands. A change to one of them is a change of the config.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let named: Vec<&PathBuf> = Vec::new();
-        named.into_iter().map(|path| self.folder.join(path)).collect()
+        let named = self.listen.iter().flat_map(ListenConfig::files);
+        named.map(|path| self.folder.join(path)).collect()
     }
 
     /// With every default written out, for showing what runs.
@@ -249,7 +253,10 @@ impl Config {
     #[must_use]
     pub fn what_needs_restart(&self, other: &Config) -> Vec<&'static str> {
         [
-            ("listen", self.listen != other.listen),
+            (
+                "listen",
+                !self.listen.iter().map(|listen| listen.address).eq(other.listen.iter().map(|listen| listen.address)),
+            ),
             ("workers", self.workers != other.workers),
             ("telemetry", self.telemetry != other.telemetry),
             ("counters", self.counters != other.counters),

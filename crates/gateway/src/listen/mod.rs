@@ -1,12 +1,21 @@
 //! Listening: one thread with its own runtime, listener and connections for each core.
 //!
 //! Every core binds the same address with SO_REUSEPORT, so the kernel spreads connections and cores share nothing.
-//! `connection` serves one socket, `wire` is the socket as hyper sees it, `watch` keeps deadlines.
+//! A connection comes through its `door` (`arrive`, `proxy_header`, `certificates`) and is served by `connection` with `http1`
+//! or `http2`; `wire` is the socket as hyper sees it, `watch` keeps deadlines.
 //!
 //! Invariant: the accept loop survives everything that accept(2) can say, running out of file descriptors included.
 
+mod arrive;
+mod certificates;
 pub mod connection;
 pub mod core;
+pub mod door;
+mod http1;
+mod http2;
+pub mod metrics;
+mod proxy_header;
+pub mod socket;
 pub mod watch;
 pub mod wire;
 
@@ -67,9 +76,9 @@ pub fn run_core(gate: Arc<Gate>, listeners: Vec<StdListener>) -> io::Result<()> 
         core.sweep.run(core.gate.clock.now().monotonic_nanos);
         let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&core)));
         let mut accepting = Vec::new();
-        for listener in listeners {
+        for (door, listener) in listeners.into_iter().enumerate() {
             let listener = TcpListener::from_std(listener)?;
-            accepting.push(tokio::task::spawn_local(accept(Rc::clone(&core), listener)));
+            accepting.push(tokio::task::spawn_local(accept(Rc::clone(&core), listener, door)));
         }
         for task in accepting {
             // A panic in the accept loop is a defect; ending the core makes it visible instead of half alive.
@@ -88,7 +97,7 @@ async fn sweep(core: Rc<Core>) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut since_prune = Duration::ZERO;
-    let mut was_closing = false;
+    let mut told = core.gate.stage();
     loop {
         ticks.tick().await;
         let now = core.gate.clock.now();
@@ -99,14 +108,16 @@ async fn sweep(core: Rc<Core>) {
             since_prune = Duration::ZERO;
             core.pools.prune(now.monotonic_nanos);
         }
-        if core.gate.stage().closes_idle_connections() && !was_closing {
-            was_closing = true;
+        let stage = core.gate.stage();
+        if stage != told {
+            told = stage;
             core.sweep.wake_all();
         }
     }
 }
 
-async fn accept(core: Rc<Core>, listener: TcpListener) {
+/// `door` is the listener's place in the config.
+async fn accept(core: Rc<Core>, listener: TcpListener, door: usize) {
     let mut stage = core.gate.stages();
     loop {
         if core.sweep.len() >= core.running().listener.most_connections && core.gate.stage() < Stage::Closing {
@@ -118,13 +129,13 @@ async fn accept(core: Rc<Core>, listener: TcpListener) {
             () = stage.reaches(Stage::Closing) => break,
         };
         match accepted {
-            Ok((socket, peer)) => begin(&core, socket, peer),
+            Ok((socket, peer)) => begin(&core, socket, peer, door),
             Err(error) => pause_after(&core, &error).await,
         }
     }
     // What the kernel has already accepted for us belongs to someone who is waiting: closing now would reset it.
     while let Some(Ok((socket, peer))) = poll_once(&listener).await {
-        begin(&core, socket, peer);
+        begin(&core, socket, peer, door);
     }
 }
 
@@ -136,11 +147,11 @@ async fn poll_once(listener: &TcpListener) -> Option<io::Result<(tokio::net::Tcp
     .await
 }
 
-fn begin(core: &Rc<Core>, socket: tokio::net::TcpStream, peer: SocketAddr) {
+fn begin(core: &Rc<Core>, socket: tokio::net::TcpStream, peer: SocketAddr, door: usize) {
     // Without it a response of several writes waits for the client's delayed acknowledgement. Failing to set it only
     // costs latency.
     let _ = socket.set_nodelay(true);
-    tokio::task::spawn_local(connection::serve(Rc::clone(core), socket, peer));
+    tokio::task::spawn_local(connection::serve(Rc::clone(core), socket, peer, door));
 }
 
 /// One broken connection is nobody's problem; having no descriptors left is everybody's, and asking again at once would

@@ -13,7 +13,8 @@ use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+
+use super::socket::Socket;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub trait Keeper {
 
 /// A client's socket.
 pub struct Wire<K> {
-    socket: TokioIo<TcpStream>,
+    socket: TokioIo<Socket>,
     keeper: Rc<K>,
     substitute: Option<Substitute>,
 }
@@ -77,13 +78,13 @@ struct Substitute {
 }
 
 impl<K: Keeper> Wire<K> {
-    /// Wraps an accepted socket.
-    pub fn new(socket: TcpStream, keeper: Rc<K>) -> Wire<K> {
+    /// Wraps a socket.
+    pub fn new(socket: Socket, keeper: Rc<K>) -> Wire<K> {
         Wire { socket: TokioIo::new(socket), keeper, substitute: None }
     }
 
     /// The socket itself, once hyper is done with it.
-    pub fn into_socket(self) -> TcpStream {
+    pub fn into_socket(self) -> Socket {
         self.socket.into_inner()
     }
 

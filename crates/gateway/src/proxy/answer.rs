@@ -25,7 +25,15 @@ pub enum Stream {
 }
 
 /// A response body with its visit.
-pub struct Answer {
+pub enum Answer {
+    /// The body of an answer.
+    Told(Telling),
+    /// No body: the connection was switched, and its visit goes on as a tunnel.
+    Switched,
+}
+
+/// A response body on its way.
+pub struct Telling {
     stream: Stream,
     visit: Box<Visit>,
 }
@@ -39,12 +47,21 @@ impl Answer {
     /// The body of `visit`'s response.
     #[must_use]
     pub fn new(visit: Box<Visit>, stream: Stream) -> Answer {
-        let mut answer = Answer { stream, visit };
+        let mut telling = Telling { stream, visit };
         // hyper asks nothing of a body that is over before it began.
-        if answer.is_end_stream() {
-            answer.complete();
+        if telling.is_over() {
+            telling.complete();
         }
-        answer
+        Answer::Told(telling)
+    }
+}
+
+impl Telling {
+    fn is_over(&self) -> bool {
+        match &self.stream {
+            Stream::Bytes(bytes) => bytes.is_empty(),
+            Stream::Upstream(incoming, _) => incoming.is_end_stream(),
+        }
     }
 
     fn complete(&mut self) {
@@ -71,7 +88,7 @@ impl Answer {
     fn poll_upstream(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let Stream::Upstream(incoming, _) = &mut self.stream else { return Poll::Ready(None) };
         match Pin::new(&mut *incoming).poll_frame(context) {
-            Poll::Pending if self.visit.connection.watch.has_passed() => self.cut(End::DeadlinePassed),
+            Poll::Pending if self.visit.watch.has_passed() => self.cut(End::DeadlinePassed),
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => {
@@ -100,7 +117,7 @@ impl Body for Answer {
     type Error = Cut;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let this = self.get_mut();
+        let Answer::Told(this) = self.get_mut() else { return Poll::Ready(None) };
         match &mut this.stream {
             Stream::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -113,24 +130,25 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.stream {
-            Stream::Bytes(bytes) => bytes.is_empty(),
-            Stream::Upstream(incoming, _) => incoming.is_end_stream(),
+        match self {
+            Answer::Told(telling) => telling.is_over(),
+            Answer::Switched => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.stream {
-            Stream::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Stream::Upstream(incoming, _) => incoming.size_hint(),
+        match self {
+            Answer::Told(Telling { stream: Stream::Bytes(bytes), .. }) => SizeHint::with_exact(bytes.len() as u64),
+            Answer::Told(Telling { stream: Stream::Upstream(incoming, _), .. }) => incoming.size_hint(),
+            Answer::Switched => SizeHint::with_exact(0),
         }
     }
 }
 
-impl Drop for Answer {
+impl Drop for Telling {
     fn drop(&mut self) {
         // A visit whose deadline passed while the client did not read is cut by the connection's driver.
-        if self.visit.end == End::ClientGone && self.visit.connection.watch.has_passed() {
+        if self.visit.end == End::ClientGone && self.visit.watch.has_passed() {
             self.visit.end = End::DeadlinePassed;
         }
     }

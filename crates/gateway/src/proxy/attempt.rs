@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::header::TRANSFER_ENCODING;
+use http::header::{TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -26,6 +26,7 @@ use super::fields;
 use super::overloaded;
 use super::pool::{Lease, NoLease};
 use super::request_body::{RequestBody, Upload};
+use super::switch;
 use super::upstream::Upstream;
 use crate::visit::Visit;
 
@@ -73,6 +74,10 @@ impl Outgoing {
         fields::clean_request(&mut headers);
         if let Some(host) = &upstream.own_host {
             headers.insert(http::header::HOST, host.clone());
+        }
+        let allowed = visit.running.switches_of(exchange);
+        if let Some(protocol) = visit.switch.granted(allowed) {
+            switch::write(&mut headers, protocol);
         }
         if !upstream.fields.is_empty() {
             fields::remove_twins(&mut headers, &upstream.fields);
@@ -147,7 +152,7 @@ pub(super) async fn ask(visit: &mut Visit, upstream: &Upstream, outgoing: &mut O
         };
         let Some(request) = outgoing.take() else { return Err(Fault::Closed.into()) };
         match send(visit, upstream, &mut lease, request).await {
-            Sent::Answered(response) => return accept(response, lease),
+            Sent::Answered(response) => return accept(visit, response, lease).await,
             Sent::Returned(request) => {
                 outgoing.put_back(*request);
                 // Nothing has left on a connection that had rested: the upstream closed it while nobody looked.
@@ -182,7 +187,7 @@ enum Sent {
 }
 
 async fn send(visit: &Visit, upstream: &Upstream, lease: &mut Lease, request: Request<RequestBody>) -> Sent {
-    let connection = &visit.connection;
+    let (connection, watch) = (&visit.connection, &visit.watch);
     let total = visit.exchange.bounds.map_or(u64::MAX, |bounds| bounds.deadline_nanos);
     // The upstream cannot answer what it has not been sent: its time begins when the last byte of the request has come.
     let mut is_counting = false;
@@ -194,18 +199,18 @@ async fn send(visit: &Visit, upstream: &Upstream, lease: &mut Lease, request: Re
         if !is_counting && visit.upload.is_done.get() {
             is_counting = true;
             let first_byte = connection.core.sweep.coarse_now_nanos().saturating_add(nanos(upstream.first_byte));
-            connection.watch.arm(first_byte.min(total));
+            watch.arm(first_byte.min(total));
         } else if !is_counting {
             visit.upload.waker.replace(Some(context.waker().clone()));
         }
-        if !connection.watch.has_passed() {
+        if !watch.has_passed() {
             return Poll::Pending;
         }
         let is_total = connection.core.gate.clock.now().monotonic_nanos >= total;
         Poll::Ready(Err(if is_total || !is_counting { visit.late() } else { Fault::FirstByteTimeout }))
     })
     .await;
-    connection.watch.arm(total);
+    watch.arm(total);
     match result {
         Ok(Ok(response)) => Sent::Answered(response),
         Ok(Err(mut error)) => match error.take_message() {
@@ -232,7 +237,18 @@ fn classify(error: &hyper::Error, upload: &Upload) -> Fault {
 pub(super) type Answered = (ResponseHead, Incoming, Lease);
 
 /// Checks the response head and makes it the gateway's own.
-fn accept(response: Response<Incoming>, mut lease: Lease) -> Result<Answered, Failed> {
+async fn accept(visit: &mut Visit, mut response: Response<Incoming>, mut lease: Lease) -> Result<Answered, Failed> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && visit.switch.is_answered_by(response.headers()) {
+        let other_end = hyper::upgrade::on(&mut response).await.map_err(|_| Fault::Closed)?;
+        visit.switch.other_end = Some(other_end);
+        let agreed = response.headers().get(UPGRADE).cloned();
+        let (mut head, incoming) = response.into_parts();
+        fields::clean_response(&mut head.headers);
+        if let Some(agreed) = agreed {
+            switch::write(&mut head.headers, &agreed);
+        }
+        return Ok((ResponseHead { status: head.status, headers: head.headers }, incoming, lease));
+    }
     let (mut head, incoming) = response.into_parts();
     // A switch nobody asked for, or framing that two readers could understand differently: not to be passed on, and the
     // connection is dropped with the lease.

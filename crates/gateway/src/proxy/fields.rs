@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use portcullis_guards::guard::ResponseHead;
@@ -45,6 +45,19 @@ fn is_of_proxies(name: &HeaderName) -> bool {
 
 fn is_plain(value: &[u8]) -> bool {
     value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+}
+
+/// Makes one `Cookie` of several: HTTP/2 clients may send each pair in a field of its own, HTTP/1 servers read one field
+/// (RFC 9113, section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let pairs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Each part is a valid value, so they are one together.
+    if let Ok(joined) = HeaderValue::from_bytes(&pairs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// Removes what concerns only the client's connection. `Expect` is answered here, not by the upstream.
@@ -179,6 +192,14 @@ mod tests {
         let own = [(HeaderName::from_static("x-gateway-user"), HeaderValue::from_static("gw"))];
         remove_twins(&mut headers, &own);
         assert_eq!(names(&headers), ["x-gateway-user", "x-other"]);
+    }
+
+    #[test]
+    fn cookies_of_several_fields_become_one() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        join_cookies(&mut headers);
+        let all: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(all, ["a=1; b=2; c=3"]);
     }
 
     #[test]

@@ -12,10 +12,13 @@ pub mod fields;
 pub mod pool;
 pub mod request_body;
 pub mod retry;
+pub mod switch;
+pub mod tunnel;
 pub mod upstream;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use hyper::body::Incoming;
 use portcullis_core::clock::Clock;
@@ -56,6 +59,12 @@ pub async fn forward(visit: &mut Visit, body: Incoming) -> Result<(ResponseHead,
         let took = now.saturating_sub(started);
         visit.upstream_nanos = visit.upstream_nanos.saturating_add(took);
         let failed = match result {
+            Ok((head, _, _)) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                if let Some(permit) = permit {
+                    permit.report(now, Verdict::of_status(head.status.as_u16()));
+                }
+                return Ok((head, Stream::Bytes(Bytes::new())));
+            }
             Ok((head, incoming, lease)) => {
                 let held = Held { lease, permit, status: head.status };
                 return Ok((head, Stream::Upstream(incoming, Some(held))));

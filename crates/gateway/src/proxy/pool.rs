@@ -100,7 +100,7 @@ impl Pools {
         };
         tokio::task::spawn_local(async move {
             // How it ended is told to the visit that used it; when it rested, nobody needs to know.
-            let _ = connection.await;
+            let _ = connection.with_upgrades().await;
             drop(opened);
         });
         Ok(Lease { sender, was_used: false, is_doubtful: false, pool })

@@ -65,6 +65,14 @@ pub(super) fn json(out: &mut Vec<u8>, time: &[u8; 24], exchange: &Exchange, outc
     }
     put(out, b"\",\"peer\":\"");
     put_peer(out, exchange);
+    if let Some(tls) = &exchange.tls {
+        put(out, b"\",\"tls\":\"");
+        put(out, tls.version.as_bytes());
+        if let Some(client) = &tls.client {
+            put(out, b"\",\"client_certificate\":\"");
+            put_escaped(out, client.subject.as_bytes(), HOST_BYTES);
+        }
+    }
     put(out, b"\",\"method\":\"");
     put_escaped(out, exchange.method.as_str().as_bytes(), METHOD_BYTES);
     if let Some(host) = host(exchange) {
@@ -161,6 +169,14 @@ pub(super) fn text(out: &mut Vec<u8>, time: &[u8; 24], exchange: &Exchange, outc
     }
     put(out, b" peer=");
     put_peer(out, exchange);
+    if let Some(tls) = &exchange.tls {
+        put_name(out, b" tls=", tls.version);
+        if let Some(client) = &tls.client {
+            put(out, b" client_certificate=\"");
+            put_escaped(out, client.subject.as_bytes(), HOST_BYTES);
+            put(out, b"\"");
+        }
+    }
     put(out, b" end=");
     put(out, outcome.end.name().as_bytes());
     put(out, b" in=");
