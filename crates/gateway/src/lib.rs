@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod explain;
 pub mod life;
 pub mod listen;

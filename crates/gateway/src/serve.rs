@@ -24,6 +24,7 @@ use tokio::task::LocalSet;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::control;
 use crate::life::{Gate, Stage};
 use crate::listen;
 use crate::running::Running;
@@ -71,6 +72,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The control socket cannot be bound safely.
+    #[error("cannot open the control socket (see `control` in the config)")]
+    Control(#[from] control::socket::SocketError),
     /// The operating system refused a thread, a signal handler or a runtime.
     #[error("cannot start")]
     System(#[from] io::Error),
@@ -129,6 +133,7 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     };
     let running = Running::compile(config, &ground, None).map_err(StartError::Config)?;
     let listeners = Listeners::bind(&running.config, workers)?;
+    let control = open_control(&running.config, &log)?;
     let bound = listeners.bound.clone();
     let gate = Arc::new(Gate::new(clock, Arc::clone(&log), ground, running));
     let (ended, cores) = mpsc::channel(workers);
@@ -145,6 +150,11 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     let local = LocalSet::new();
     let exit = local.block_on(&runtime, async {
         tokio::task::spawn_local(telemetry::serve(Arc::clone(&gate), listeners.telemetry));
+        // Its place is held until the end, and given up then.
+        let _place = control.map(|control| {
+            tokio::task::spawn_local(control::serve(Arc::clone(&gate), control.listener));
+            control.place
+        });
         let signals = Signals::listen()?;
         gate.advance(Stage::Serving);
         log.event(
@@ -174,6 +184,28 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     );
     log.stop();
     Ok(exit)
+}
+
+/// Binds the control socket. Where nobody asked for this path, another gateway that has it is no reason not to start.
+fn open_control(config: &Config, log: &Log) -> Result<Option<control::socket::Bound>, StartError> {
+    let off = |why: &str| log.event("warn", "control_off", &[("why", why)]);
+    let Some((path, is_asked_for)) = control::socket::place(config) else {
+        if config.control.enabled {
+            off("there is no durable store and no XDG_RUNTIME_DIR; name a path in control.socket");
+        }
+        return Ok(None);
+    };
+    match control::socket::bind(&path) {
+        Ok(bound) => {
+            log.event("info", "control_open", &[("socket", &path.display().to_string())]);
+            Ok(Some(bound))
+        }
+        Err(error @ control::socket::SocketError::Taken(_)) if !is_asked_for => {
+            off(&error.to_string());
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn join(addresses: &[SocketAddr]) -> String {

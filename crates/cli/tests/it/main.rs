@@ -2,6 +2,7 @@
 
 mod attacked;
 mod commands;
+mod control;
 mod faults;
 mod life;
 mod misbehaving;

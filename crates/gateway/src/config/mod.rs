@@ -6,6 +6,7 @@
 //! Invariant: a config that passed [`crate::running::Running::compile`] can be run; nothing is found wrong later.
 
 mod check;
+mod control;
 pub mod listen;
 pub mod upstream;
 
@@ -20,6 +21,7 @@ use portcullis_guards::{access_log, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::control::ControlConfig;
 use self::listen::ListenConfig;
 use self::upstream::UpstreamConfig;
 
@@ -64,6 +66,8 @@ pub struct Config {
     pub connections: ConnectionsConfig,
     /// Health and metrics, on a listener of their own. A change needs a restart.
     pub telemetry: TelemetryConfig,
+    /// The socket over which commands on this machine talk to the running gateway. A change needs a restart.
+    pub control: ControlConfig,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
     /// Logs on standard output.
@@ -139,6 +143,7 @@ impl Default for Config {
             listen: vec![ListenConfig::plain(SocketAddr::from(([0, 0, 0, 0], 8080)))],
             connections: ConnectionsConfig::default(),
             telemetry: TelemetryConfig::default(),
+            control: ControlConfig::default(),
             shutdown: ShutdownConfig::default(),
             log: LogConfig::default(),
             counters: CountersConfig::default(),
@@ -259,6 +264,7 @@ impl Config {
             ),
             ("workers", self.workers != other.workers),
             ("telemetry", self.telemetry != other.telemetry),
+            ("control", self.control != other.control),
             ("counters", self.counters != other.counters),
             ("log", self.log != other.log),
         ]

@@ -1,0 +1,123 @@
+//! The control socket: how commands on this machine talk to the running gateway (`portcullis bans ...`).
+//!
+//! A Unix domain socket that only the gateway's own user (and root) can open, speaking a small HTTP/JSON API with tight
+//! bounds, served by the thread that serves no requests. `socket` binds it safely, `routes` is the one table of what can be
+//! asked, and each subject has a file of handlers. Why a socket and no TCP port: ADR 8.
+//!
+//! Invariant: nobody but this user and root is answered, and nothing here runs on a thread that serves requests.
+
+mod life;
+pub mod routes;
+pub mod socket;
+
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::Value;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use crate::life::Gate;
+use routes::{Answer, Call, Found, find};
+
+/// Connections at once; more wait in the kernel's queue.
+const MOST_CONNECTIONS: usize = 16;
+/// How long one connection may last, the wait for a durable write included.
+const LONGEST_CONNECTION: Duration = Duration::from_secs(15);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest body of a call, in bytes.
+const MOST_BODY_BYTES: usize = 64 * 1024;
+
+/// Serves until the task is dropped.
+///
+/// # Errors
+/// When the socket cannot be watched.
+pub async fn serve(gate: Arc<Gate>, listener: StdListener) -> io::Result<()> {
+    let own = rustix::process::geteuid().as_raw();
+    let listener = UnixListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        if !is_ours(&stream, own) {
+            continue;
+        }
+        let gate = Arc::clone(&gate);
+        tokio::task::spawn_local(async move {
+            let service = service_fn(move |request| answer(Arc::clone(&gate), request));
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .keep_alive(false)
+                .header_read_timeout(HEADER_TIMEOUT)
+                .max_header_size(8 * 1024)
+                .serve_connection(TokioIo::new(stream), service);
+            // A command that hung up or is too slow is its own problem.
+            let _ = tokio::time::timeout(LONGEST_CONNECTION, connection).await;
+            drop(place);
+        });
+    }
+}
+
+/// Whether the other end is this user, or root. The socket's mode says the same; this holds where a copy of the mode does not.
+fn is_ours(stream: &UnixStream, own: u32) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}
+
+async fn answer(gate: Arc<Gate>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let answer = match find(&head.method, head.uri.path()) {
+        Found::Row(row, segment) => match read(body).await {
+            Ok(body) => {
+                let query = head.uri.query().unwrap_or_default().to_owned();
+                (row.handle)(gate, Call { segment, query, body }).await
+            }
+            Err(refused) => refused,
+        },
+        Found::OtherMethods(allowed) => {
+            let mut response =
+                render(&Answer::wrong(StatusCode::METHOD_NOT_ALLOWED, "this method is not answered here"));
+            if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+                response.headers_mut().insert(ALLOW, allowed);
+            }
+            return Ok(response);
+        }
+        Found::Nothing => Answer::wrong(StatusCode::NOT_FOUND, "there is nothing at this path"),
+    };
+    Ok(render(&answer))
+}
+
+/// The whole body as JSON; `null` without one.
+async fn read(body: Incoming) -> Result<Value, Answer> {
+    let Ok(whole) = Limited::new(body, MOST_BODY_BYTES).collect().await else {
+        let told = format!("the body is broken or above {MOST_BODY_BYTES} bytes");
+        return Err(Answer::wrong(StatusCode::PAYLOAD_TOO_LARGE, told));
+    };
+    let bytes = whole.to_bytes();
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Answer::wrong(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")))
+}
+
+fn render(answer: &Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(format!("{}\n", answer.body))));
+    *response.status_mut() = answer.status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
