@@ -16,8 +16,10 @@ use crate::client::PATIENCE;
 
 /// A running gateway.
 pub struct Gate {
-    /// Where clients connect.
+    /// Where clients connect: the first listener.
     pub data: SocketAddr,
+    /// All listeners, in the order of the config.
+    pub listeners: Vec<SocketAddr>,
     /// Where metrics and health are.
     pub telemetry: SocketAddr,
     /// Its config file.
@@ -92,6 +94,19 @@ impl Gate {
         Gate::started(command, path, folder)
     }
 
+    /// Starts `binary` with a whole config that stands in `folder`, beside files that it names.
+    ///
+    /// # Panics
+    /// As [`Gate::start`].
+    #[must_use]
+    pub fn start_in(binary: &str, folder: Folder, config: &str) -> Gate {
+        let path = folder.path().join("portcullis.yaml");
+        std::fs::write(&path, config).expect("a config can be written");
+        let mut command = Command::new(binary);
+        command.args(["run", "--config"]).arg(&path);
+        Gate::started(command, path, folder)
+    }
+
     /// Starts a command that serves (`run`, `demo`) and logs JSON lines.
     ///
     /// # Panics
@@ -109,12 +124,16 @@ impl Gate {
         follow(Box::new(out), Arc::clone(&lines), tell.clone());
         follow(Box::new(err), Arc::clone(&lines), tell);
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut gate = Gate { data: unknown, telemetry: unknown, config, child, lines, news, _folder: folder };
+        let listeners = Vec::new();
+        let mut gate =
+            Gate { data: unknown, listeners, telemetry: unknown, config, child, lines, news, _folder: folder };
         let started = gate.wait_for_event("started");
         let address = |key: &str| {
             let text = started[key].as_str().and_then(|text| text.split(' ').next());
             text.and_then(|text| text.parse().ok()).expect("the start names its addresses")
         };
+        let listeners = started["listen"].as_str().unwrap_or_default().split(' ');
+        gate.listeners = listeners.filter_map(|text| text.parse().ok()).collect();
         (gate.data, gate.telemetry) = (address("listen"), address("telemetry"));
         gate
     }

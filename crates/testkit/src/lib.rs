@@ -6,6 +6,7 @@
 //!
 //! Invariant: whatever a test starts ends with the test.
 
+pub mod authority;
 pub mod client;
 pub mod gate;
 pub mod scenario;

@@ -3,6 +3,7 @@
 mod attacked;
 mod commands;
 mod control;
+mod edge;
 mod faults;
 mod life;
 mod misbehaving;

@@ -113,6 +113,11 @@ impl Connection {
         }
     }
 
+    /// Whether requests are open. Only HTTP/2 counts them.
+    pub fn has_visits(&self) -> bool {
+        self.visits.get() > 0
+    }
+
     /// Its answer is known.
     pub fn answer_begins(&self) {
         if !self.is_multiplexed {

@@ -117,7 +117,8 @@ async fn drive(connection: &Rc<Connection>, socket: Socket) -> (Ended, Socket, B
     })
     .await;
     let parts = http.into_parts();
-    (ended, parts.io.into_socket(), parts.read_buf)
+    // Copied, because even an empty rest would keep hyper's whole buffer.
+    (ended, parts.io.into_socket(), Bytes::copy_from_slice(&parts.read_buf))
 }
 
 fn builder(running: &Running) -> http1::Builder {

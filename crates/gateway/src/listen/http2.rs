@@ -7,9 +7,10 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::Executor;
@@ -17,6 +18,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use portcullis_core::clock::nanos;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connection;
 use super::socket::Socket;
@@ -34,6 +36,8 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes of a request that may be on their way, for each stream and for all of them.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes that a client may send while it asks for nothing: SETTINGS, PING and their like are answered, not served.
+const QUIET_BYTES: usize = 64 * 1024;
 /// How long a client that was told to leave may take to do so once nothing is open.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -57,7 +61,7 @@ pub(super) async fn serve(connection: Rc<Connection>, socket: Socket) {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(header_bytes)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(Heard { socket, connection: Rc::clone(&connection), quiet: 0 }), service);
     let mut http = pin!(http);
     let mut is_leaving = false;
     poll_fn(|context| {
@@ -83,6 +87,47 @@ pub(super) async fn serve(connection: Rc<Connection>, socket: Socket) {
         Poll::Pending
     })
     .await;
+}
+
+/// The socket, with an ear for clients that talk and ask for nothing (ATTACKS row 43).
+struct Heard {
+    socket: Socket,
+    connection: Rc<Connection>,
+    quiet: usize,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
+        if self.connection.has_visits() {
+            self.quiet = 0;
+        } else {
+            self.quiet += buffer.filled().len() - before;
+        }
+        if self.quiet > QUIET_BYTES {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the client only talks")));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
 }
 
 /// Runs the streams of one connection as tasks of its core.
