@@ -55,6 +55,8 @@ const TOOLS: &[Tool] = &[
     tool(From::Python, "h2==4.3.0 websockets==15.0.1", "python/lib/python3/h2", "clients of HTTP/2 and WebSocket"),
     tool(From::Debian, "nghttp2-client", "h2load", "a second client of HTTP/2"),
     tool(From::Debian, "openssl", "openssl", "a second client of TLS"),
+    tool(From::Debian, "nginx-light", "nginx", "an upstream that speaks TLS and HTTP/2"),
+    tool(From::Debian, "dnsmasq-base", "dnsmasq", "a name server that can be killed"),
     tool(
         From::Go,
         "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin@v2.15.0",

@@ -38,6 +38,12 @@ pub enum Fault {
     Connect,
     /// No connection within `timeout.connect`.
     ConnectTimeout,
+    /// The upstream could not prove who it is, did not believe the gateway, or does not speak TLS as it must.
+    Tls,
+    /// The upstream ended TLS with an alert after the handshake: by TLS 1.3, that is also how it refuses a certificate.
+    TlsAlert,
+    /// The upstream said that it did not begin with the request (an HTTP/2 stream refused, or after a GOAWAY).
+    Refused,
     /// No response head within `timeout.first_byte`.
     FirstByteTimeout,
     /// The request's whole time (`limits.total` or `timeout.total`) ran out while the upstream had it.
@@ -87,13 +93,13 @@ impl Fault {
     /// A slow answer is not retried: it would ask an upstream that has too much to do for more.
     #[must_use]
     pub fn is_retryable(self) -> bool {
-        matches!(self, Fault::Resolve | Fault::Connect | Fault::ConnectTimeout | Fault::Closed)
+        self.is_before_first_byte() || self == Fault::Closed
     }
 
     /// Whether the upstream can have seen nothing of the request, so that even a POST may be tried again.
     #[must_use]
     pub fn is_before_first_byte(self) -> bool {
-        matches!(self, Fault::Resolve | Fault::Connect | Fault::ConnectTimeout)
+        matches!(self, Fault::Resolve | Fault::Connect | Fault::ConnectTimeout | Fault::Tls | Fault::Refused)
     }
 
     /// What the client hears.
@@ -103,9 +109,10 @@ impl Fault {
             Fault::Resolve => Code::UpstreamUnresolved,
             Fault::Connect => Code::UpstreamUnreachable,
             Fault::ConnectTimeout => Code::UpstreamConnectTimeout,
+            Fault::Tls | Fault::TlsAlert => Code::UpstreamUntrusted,
             Fault::FirstByteTimeout => Code::UpstreamTimeout,
             Fault::TotalTimeout => Code::DeadlineExceeded,
-            Fault::Closed | Fault::BodyCut => Code::UpstreamClosed,
+            Fault::Closed | Fault::BodyCut | Fault::Refused => Code::UpstreamClosed,
             Fault::Malformed => Code::UpstreamMalformed,
             Fault::HeadTooLarge => Code::UpstreamHeadTooLarge,
             Fault::RequestBodyTooLarge => Code::BodyTooLarge,
@@ -122,6 +129,9 @@ impl Fault {
             Fault::Resolve => "resolve",
             Fault::Connect => "connect",
             Fault::ConnectTimeout => "connect_timeout",
+            Fault::Tls => "tls",
+            Fault::TlsAlert => "tls_alert",
+            Fault::Refused => "refused",
             Fault::FirstByteTimeout => "first_byte_timeout",
             Fault::TotalTimeout => "total_timeout",
             Fault::Closed => "closed",
@@ -171,7 +181,7 @@ mod tests {
 
     #[test]
     fn whatever_may_be_retried_for_any_method_may_be_retried_at_all() {
-        for fault in [Fault::Resolve, Fault::Connect, Fault::ConnectTimeout] {
+        for fault in [Fault::Resolve, Fault::Connect, Fault::ConnectTimeout, Fault::Tls, Fault::Refused] {
             assert!(fault.is_before_first_byte() && fault.is_retryable());
         }
         assert!(!Fault::FirstByteTimeout.is_before_first_byte());

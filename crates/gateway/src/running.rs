@@ -16,7 +16,7 @@ use portcullis_guards::request_path::{Ground, request_path};
 use crate::config::{Config, ListenerBounds};
 use crate::listen::door::Door;
 use crate::listen::metrics::TLS_CERTIFICATE_NOT_AFTER;
-use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::{Upstream, prepare};
 
 /// One generation of the gateway.
 pub struct Running {
@@ -40,22 +40,13 @@ impl Running {
     /// Every mistake in the config, all at once.
     pub fn compile(config: Config, ground: &Ground, previous: Option<&Running>) -> Result<Running, Vec<Mistake>> {
         let mut mistakes = config.check();
-        let mut upstreams = HashMap::new();
+        let mut prepared = Vec::new();
         for (name, upstream) in &config.upstreams {
-            let mut find = |key: &str, message| mistakes.push(Mistake::new(format!("upstreams.{name}.{key}"), message));
-            let target = upstream.target().map_err(|message| find("url", message)).ok();
-            let fields = upstream.fields().map_err(|wrong| {
-                for (field, message) in wrong {
-                    find(&format!("request_headers.{field}"), message);
-                }
-            });
-            let (Some((host, port)), Ok(fields)) = (target, fields) else { continue };
-            let kept = previous
-                .and_then(|previous| previous.upstreams.get(name.as_str()))
-                .filter(|kept| kept.is_made_from(upstream))
-                .cloned();
-            let compiled = kept.unwrap_or_else(|| Arc::new(Upstream::compile(name, upstream, host, port, fields)));
-            upstreams.insert(Arc::clone(&compiled.name), compiled);
+            match prepare(upstream, &config.folder) {
+                Ok(ready) => prepared.push((name, upstream, ready)),
+                Err(wrong) => mistakes
+                    .extend(wrong.into_iter().map(|(key, what)| Mistake::new(format!("upstreams.{name}.{key}"), what))),
+            }
         }
         let mut doors = Vec::new();
         for (index, listen) in config.listen.iter().enumerate() {
@@ -66,17 +57,26 @@ impl Running {
         }
         let doors = doors.into_boxed_slice();
         let listener = config.listener_bounds(&mut mistakes);
-        match request_path(&config.path_config(), ground) {
-            Ok(path) if mistakes.is_empty() => {
-                let by_route = by_route(&config, &upstreams);
-                Ok(Running { path, doors, listener, config, upstreams, by_route })
-            }
-            Ok(_) => Err(mistakes),
+        let path = match request_path(&config.path_config(), ground) {
+            Ok(path) if mistakes.is_empty() => path,
+            Ok(_) => return Err(mistakes),
             Err(found) => {
                 mistakes.extend(found);
-                Err(mistakes)
+                return Err(mistakes);
             }
+        };
+        // Only now: an upstream that will not run must leave nothing behind, no series either.
+        let mut upstreams = HashMap::new();
+        for (name, upstream, ready) in prepared {
+            let kept = previous
+                .and_then(|previous| previous.upstreams.get(name.as_str()))
+                .filter(|kept| kept.is_made_from(upstream, &ready))
+                .cloned();
+            let compiled = kept.unwrap_or_else(|| Arc::new(Upstream::compile(name, upstream, ready, &ground.metrics)));
+            upstreams.insert(Arc::clone(&compiled.name), compiled);
         }
+        let by_route = by_route(&config, &upstreams);
+        Ok(Running { path, doors, listener, config, upstreams, by_route })
     }
 
     /// Where this exchange goes.

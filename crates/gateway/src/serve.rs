@@ -1,6 +1,6 @@
 //! The process: opens listeners, starts the cores, and stays until a signal ends it.
 //!
-//! The calling thread runs telemetry, signals, the wall clock and the config watch; it serves no requests. Signals: TERM
+//! The calling thread runs telemetry, signals, the wall clock, the config watch and the minder of upstreams; it serves no requests. Signals: TERM
 //! drains, INT stops without the drain delay, a second one forces, HUP reloads.
 //!
 //! Invariant: nothing is served before every listener is bound, and the process ends within `shutdown.total`.
@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::control;
 use crate::life::{Gate, Stage};
 use crate::listen;
+use crate::proxy::minder;
 use crate::running::Running;
 use crate::telemetry;
 use crate::telemetry::log::Log;
@@ -150,6 +151,7 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     let local = LocalSet::new();
     let exit = local.block_on(&runtime, async {
         tokio::task::spawn_local(telemetry::serve(Arc::clone(&gate), listeners.telemetry));
+        tokio::task::spawn_local(minder::run(Arc::clone(&gate)));
         // Its place is held until the end, and given up then.
         let _place = control.map(|control| {
             tokio::task::spawn_local(control::serve(Arc::clone(&gate), control.listener));

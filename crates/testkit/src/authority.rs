@@ -3,6 +3,7 @@
 //! Invariant: nothing here is a fake; what it issues is checked by real TLS libraries.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -60,12 +61,30 @@ impl Authority {
     /// When a name is not one, or the files cannot be written.
     #[must_use]
     pub fn issue(&self, folder: &Path, file: &str, wanted: &Wanted<'_>) -> Issued {
+        self.issue_as(folder, file, wanted, |params| params.not_after = date_time_ymd(wanted.ends, 1, 1))
+    }
+
+    /// Issues a server's certificate for `hosts` that ends in so many days.
+    #[must_use]
+    pub fn server_for_days(&self, folder: &Path, file: &str, hosts: &[&str], days: u64) -> Issued {
+        let ends = SystemTime::now() + Duration::from_secs(days * 86_400);
+        let wanted = Wanted { name: "server", hosts, ends: 2090, serial: 8 };
+        self.issue_as(folder, file, &wanted, |params| params.not_after = ends.into())
+    }
+
+    fn issue_as(
+        &self,
+        folder: &Path,
+        file: &str,
+        wanted: &Wanted<'_>,
+        ends: impl FnOnce(&mut CertificateParams),
+    ) -> Issued {
         let key = KeyPair::generate().expect("a key can be made");
         let hosts: Vec<String> = wanted.hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).expect("names are valid");
         params.distinguished_name.push(DnType::CommonName, wanted.name);
         params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(wanted.ends, 1, 1);
+        ends(&mut params);
         params.serial_number = Some(SerialNumber::from(wanted.serial));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &self.issuer).expect("it is signed");

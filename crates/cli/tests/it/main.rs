@@ -12,6 +12,7 @@ mod secrets;
 mod services;
 mod streams;
 mod telemetry;
+mod upstreams;
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");

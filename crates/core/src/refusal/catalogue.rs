@@ -86,7 +86,7 @@ catalogue! {
     UpstreamClosed = 5003 "ERR_UPSTREAM_CLOSED" 502 High Error "proxy" "The service closed the connection before it answered.";
     UpstreamMalformed = 5004 "ERR_UPSTREAM_MALFORMED" 502 High Error "proxy" "The service gave an answer that is not valid.";
     UpstreamHeadTooLarge = 5005 "ERR_UPSTREAM_HEAD_TOO_LARGE" 502 High Error "proxy" "The service gave an answer with too large headers.";
-    UpstreamUntrusted = 5006 "ERR_UPSTREAM_UNTRUSTED" 502 Critical Error "" "The service could not prove who it is.";
+    UpstreamUntrusted = 5006 "ERR_UPSTREAM_UNTRUSTED" 502 Critical Error "proxy" "The service could not prove who it is.";
     StoreUnavailable = 5101 "ERR_STORE_UNAVAILABLE" 503 Critical Error "" "A part that this request needs is not available.";
     SharedStateUnavailable = 5102 "ERR_SHARED_STATE_UNAVAILABLE" 503 Critical Error "" "A part that this request needs is not available.";
     KeysUnavailable = 5103 "ERR_KEYS_UNAVAILABLE" 503 High Error "" "A part that this request needs is not available.";

@@ -65,6 +65,9 @@ impl Config {
             if upstream.timeout.first_byte.is_some_and(|time| time.is_zero()) {
                 wrong(&format!("upstreams.{name}.timeout.first_byte"), "must be more than 0".to_owned());
             }
+            if upstream.keep_alive.streams.is_some_and(|streams| !(1..=1000).contains(&streams)) {
+                wrong(&format!("upstreams.{name}.keep_alive.streams"), "must be between 1 and 1000".to_owned());
+            }
         }
         if self.preset == Preset::Production {
             self.check_production(&mut mistakes);
@@ -101,6 +104,12 @@ impl Config {
         for (name, upstream) in &self.upstreams {
             if !upstream.circuit_breaker.enabled {
                 weak(&format!("upstreams.{name}.circuit_breaker.enabled"), "no circuit breaker");
+            }
+            if upstream.tls.as_ref().is_some_and(|tls| tls.dangerous_skip_verification) {
+                weak(
+                    &format!("upstreams.{name}.tls.dangerous_skip_verification"),
+                    "whoever can reach the wire could pretend to be the upstream",
+                );
             }
         }
     }

@@ -244,8 +244,9 @@ impl Config {
     /// Every file that the config names, where it stands. A change to one of them is a change of the config.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let named = self.listen.iter().flat_map(ListenConfig::files);
-        named.map(|path| self.folder.join(path)).collect()
+        let listeners = self.listen.iter().flat_map(ListenConfig::files);
+        let upstreams = self.upstreams.values().flat_map(UpstreamConfig::files);
+        listeners.chain(upstreams).map(|path| self.folder.join(path)).collect()
     }
 
     /// With every default written out, for showing what runs.

@@ -1,8 +1,15 @@
 //! What the operator writes about one upstream.
 //!
+//! `place` says where it is, `care` how its targets are looked after, `tls` how it proves who it is.
+//!
 //! Invariant: what is left out has the default that the doc comment states; `filled` is the only place that knows them.
 
+pub mod care;
+pub mod place;
+pub mod tls;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration as StdDuration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -12,6 +19,10 @@ use portcullis_core::units::Duration;
 use portcullis_guards::breaker;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use self::care::{DnsConfig, HealthCheckConfig, OutlierConfig};
+use self::place::{Balance, Protocol, TargetConfig};
+use self::tls::TlsConfig;
 
 /// Header fields in their compiled form.
 pub type Fields = Vec<(HeaderName, HeaderValue)>;
@@ -23,8 +34,22 @@ const MOST_FIELDS: usize = 32;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamConfig {
-    /// Where it is: `http://HOST[:PORT]`, without a path.
+    /// Where it is: `http://HOST[:PORT]` or `https://HOST[:PORT]`, without a path. Either this or `targets`.
     pub url: String,
+    /// The places where it is, if there are several. Bounds: at most 256, all http or all https.
+    pub targets: Vec<TargetConfig>,
+    /// How a target is chosen. Default: round_robin.
+    pub balance: Option<Balance>,
+    /// What is spoken with it. Default: http1.
+    pub protocol: Option<Protocol>,
+    /// How https is spoken with it.
+    pub tls: Option<TlsConfig>,
+    /// Asking each target whether it is well. Default: nobody asks.
+    pub health_check: Option<HealthCheckConfig>,
+    /// Leaving targets alone that fail again and again.
+    pub outlier_ejection: OutlierConfig,
+    /// Looking names up again.
+    pub dns: DnsConfig,
     /// What `Host` it sees. Default: the client's.
     pub host: Option<HostChoice>,
     /// Fields that every request to it carries, for example a key that only the gateway knows. They replace the client's.
@@ -47,7 +72,7 @@ pub enum HostChoice {
     /// The one the client sent.
     #[default]
     Client,
-    /// The one in `url`.
+    /// The one in the target's url.
     Upstream,
 }
 
@@ -83,9 +108,12 @@ pub struct RetryConfig {
 pub struct KeepAliveConfig {
     /// How long one may rest. Default: 30s.
     pub idle: Option<Duration>,
-    /// Most connections, for each worker; more requests at once get 503. Default: 1024. Bounds: 1 to 65536.
+    /// Most connections to all of its targets, for each worker; more requests at once get 503. Default: 1024. Bounds: 1 to 65536.
     #[schemars(range(min = 1, max = 65536))]
     pub connections: Option<usize>,
+    /// Most requests at once on one HTTP/2 connection; another one is opened beyond. Default: 100. Bounds: 1 to 1000.
+    #[schemars(range(min = 1, max = 1000))]
+    pub streams: Option<usize>,
 }
 
 /// An upstream's settings with nothing left out.
@@ -106,6 +134,8 @@ pub struct Filled {
     pub budget: f64,
     /// `keep_alive.connections`.
     pub connections: usize,
+    /// `keep_alive.streams`.
+    pub streams: usize,
     /// `keep_alive.idle`.
     pub idle: StdDuration,
 }
@@ -126,8 +156,14 @@ impl UpstreamConfig {
             backoff: or(self.retry.backoff, 100),
             budget: self.retry.budget.unwrap_or(0.2),
             connections: self.keep_alive.connections.unwrap_or(1024),
+            streams: self.keep_alive.streams.unwrap_or(100),
             idle: or(self.keep_alive.idle, 30_000),
         }
+    }
+
+    /// The files it names.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.tls.iter().flat_map(TlsConfig::files)
     }
 
     /// `request_headers` as they are sent.
@@ -155,89 +191,5 @@ impl UpstreamConfig {
             }
         }
         if wrong.is_empty() { Ok(fields) } else { Err(wrong) }
-    }
-
-    /// Host and port of `url`.
-    ///
-    /// # Errors
-    /// What is wrong with `url`, for the operator.
-    pub fn target(&self) -> Result<(String, u16), String> {
-        if self.url.is_empty() {
-            return Err("an upstream needs a url, for example http://127.0.0.1:3000".to_owned());
-        }
-        let uri: http::Uri = self.url.parse().map_err(|error| format!("`{}` is not a URL: {error}", self.url))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(
-                    "TLS to upstreams is not available in this version; use http:// over a trusted network".to_owned()
-                );
-            }
-            _ => return Err(format!("`{}` must start with http://", self.url)),
-        }
-        if uri.path_and_query().is_some_and(|path| path.as_str() != "/") {
-            return Err(format!("`{}` must not have a path: requests keep their own", self.url));
-        }
-        let authority = uri.authority().map_or("", http::uri::Authority::as_str);
-        if authority.contains('@') {
-            return Err("a url must not carry a user or password".to_owned());
-        }
-        let host = uri.host().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| format!("`{}` has no host", self.url))?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let port = match uri.port_u16() {
-            Some(0) => return Err("port 0 cannot be connected to".to_owned()),
-            Some(port) => port,
-            None if authority.ends_with(|last: char| last == ':' || last.is_ascii_digit())
-                && authority
-                    .rsplit_once(':')
-                    .is_some_and(|(before, _)| !before.contains(':') || before.ends_with(']')) =>
-            {
-                return Err(format!("`{}` has a port that is not 1 to 65535", self.url));
-            }
-            None => 80,
-        };
-        Ok((host.to_owned(), port))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::UpstreamConfig;
-
-    fn target(url: &str) -> Result<(String, u16), String> {
-        UpstreamConfig { url: url.to_owned(), ..UpstreamConfig::default() }.target()
-    }
-
-    #[test]
-    fn a_url_gives_host_and_port() {
-        for (url, host, port) in [
-            ("http://127.0.0.1:3000", "127.0.0.1", 3000),
-            ("http://app", "app", 80),
-            ("http://app.internal:8080/", "app.internal", 8080),
-            ("http://[::1]:3000", "::1", 3000),
-            ("http://[::1]", "::1", 80),
-        ] {
-            assert_eq!(target(url), Ok((host.to_owned(), port)), "{url}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_url_is_told_what_is_wrong() {
-        for (url, part) in [
-            ("", "needs a url"),
-            ("127.0.0.1:3000", "must start with http://"),
-            ("ftp://app", "must start with http://"),
-            ("https://app", "TLS to upstreams"),
-            ("http://app/api", "must not have a path"),
-            ("http://user:secret@app", "must not carry a user"),
-            ("http://app:0", "port 0"),
-            ("http://app:99999", "port"),
-            ("http://", "not a URL"),
-        ] {
-            let message = target(url).expect_err(url);
-            assert!(message.contains(part), "{url}: {message}");
-            assert!(!message.contains("secret"), "{message}");
-        }
     }
 }

@@ -6,13 +6,15 @@
 //! safely is sent twice only when the first connection never took a byte of it.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::header::{TRANSFER_ENCODING, UPGRADE};
-use http::uri::PathAndQuery;
+use h2::Reason;
+use http::header::{HOST, TRANSFER_ENCODING, UPGRADE};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use portcullis_core::clock::{Clock, nanos};
@@ -22,11 +24,13 @@ use portcullis_guards::exchange::{Body, Bounds};
 use portcullis_guards::guard::ResponseHead;
 use portcullis_guards::limits::BodyMeter;
 
+use super::dial::tls::reason;
 use super::fields;
 use super::overloaded;
-use super::pool::{Lease, NoLease};
+use super::pool::{Lease, NoLease, Sender, Wants};
 use super::request_body::{RequestBody, Upload};
 use super::switch;
+use super::targets::Target;
 use super::upstream::Upstream;
 use crate::visit::Visit;
 
@@ -45,12 +49,17 @@ pub(super) struct Outgoing {
     /// The header fields once more, for requests that may be repeated.
     spare: Option<Vec<(HeaderName, HeaderValue)>>,
     has_body: bool,
+    is_unsized: bool,
+    /// It asks to go on in another protocol.
+    wants_switch: bool,
 }
 
 /// Why an attempt failed.
 pub(super) struct Failed {
     /// What happened; `None` when there was no room for another connection.
     pub fault: Option<Fault>,
+    /// Which target it happened at; `None` when the request never got that far.
+    pub target: Option<usize>,
 }
 
 impl Failed {
@@ -58,11 +67,9 @@ impl Failed {
     pub(super) fn refusal(&self) -> Refusal {
         self.fault.map_or_else(overloaded, Refusal::from)
     }
-}
 
-impl From<Fault> for Failed {
-    fn from(fault: Fault) -> Failed {
-        Failed { fault: Some(fault) }
+    fn at(lease: &Lease, fault: Fault) -> Failed {
+        Failed { fault: Some(fault), target: Some(lease.target().index) }
     }
 }
 
@@ -72,11 +79,10 @@ impl Outgoing {
         let exchange = &mut visit.exchange;
         let mut headers = std::mem::take(&mut exchange.headers);
         fields::clean_request(&mut headers);
-        if let Some(host) = &upstream.own_host {
-            headers.insert(http::header::HOST, host.clone());
-        }
         let allowed = visit.running.switches_of(exchange);
-        if let Some(protocol) = visit.switch.granted(allowed) {
+        let granted = visit.switch.granted(allowed);
+        let wants_switch = granted.is_some();
+        if let Some(protocol) = granted {
             switch::write(&mut headers, protocol);
         }
         if !upstream.fields.is_empty() {
@@ -85,10 +91,7 @@ impl Outgoing {
                 headers.insert(name.clone(), value.clone());
             }
         }
-        if exchange.body == Body::Unsized {
-            // Without it hyper takes a GET to have no body, and the upstream would see less than the client sent.
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
+        let is_unsized = exchange.body == Body::Unsized;
         let has_body = exchange.body != Body::Absent;
         let body = if has_body {
             // A path without the limits guard has no bounds, and then nothing may be uploaded.
@@ -105,7 +108,9 @@ impl Outgoing {
             None => exchange.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
         };
         let target = written_out(target);
-        Outgoing { method: exchange.method.clone(), target, headers: Some(headers), body: Some(body), spare, has_body }
+        let method = exchange.method.clone();
+        let (headers, body) = (Some(headers), Some(body));
+        Outgoing { method, target, headers, body, spare, has_body, is_unsized, wants_switch }
     }
 
     /// Whether another attempt could be made after `failed` without doing something twice.
@@ -115,8 +120,9 @@ impl Outgoing {
         fault.is_retryable() && (self.spare.is_some() || (fault.is_before_first_byte() && is_whole))
     }
 
-    fn take(&mut self) -> Option<Request<RequestBody>> {
-        let headers = match self.headers.take() {
+    /// The request as the target of `lease` is to see it.
+    fn take(&mut self, upstream: &Upstream, lease: &Lease) -> Option<Request<RequestBody>> {
+        let mut headers = match self.headers.take() {
             Some(headers) => headers,
             None => self.spare.as_ref()?.iter().cloned().collect(),
         };
@@ -125,39 +131,75 @@ impl Outgoing {
             None if self.has_body => return None,
             None => RequestBody::Empty,
         };
+        if upstream.has_own_host {
+            headers.insert(HOST, lease.target().own_host.clone());
+        }
         let mut request = Request::new(body);
+        if matches!(lease.sender, Sender::Stream(_)) {
+            *request.uri_mut() = absolute(&mut headers, lease.target(), &self.target);
+            *request.version_mut() = Version::HTTP_2;
+        } else {
+            if self.is_unsized {
+                // Without it hyper takes a GET to have no body, and the upstream would see less than the client sent.
+                headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+            *request.uri_mut() = Uri::from(self.target.clone());
+            *request.version_mut() = Version::HTTP_11;
+        }
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = Uri::from(self.target.clone());
-        *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = headers;
         Some(request)
     }
 
     fn put_back(&mut self, request: Request<RequestBody>) {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        if let Some(authority) = head.uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            head.headers.insert(HOST, host);
+        }
         self.headers = Some(head.headers);
         self.body = Some(body);
     }
 }
 
+/// HTTP/2 carries `Host` as `:authority` (RFC 9113, section 8.3.1). The guards have refused a host that is none.
+fn absolute(headers: &mut HeaderMap, target: &Target, path: &PathAndQuery) -> Uri {
+    let host = headers.remove(HOST);
+    let asked_for = host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(if target.place.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = asked_for.or_else(|| Authority::try_from(target.own_host.as_bytes()).ok());
+    parts.path_and_query = Some(path.clone());
+    Uri::from_parts(parts).unwrap_or_else(|_| Uri::from(path.clone()))
+}
+
 /// Makes one attempt. A resting connection that the upstream has closed meanwhile does not count as one.
-pub(super) async fn ask(visit: &mut Visit, upstream: &Upstream, outgoing: &mut Outgoing) -> Result<Answered, Failed> {
+pub(super) async fn ask(
+    visit: &mut Visit,
+    upstream: &Arc<Upstream>,
+    outgoing: &mut Outgoing,
+    avoid: Option<usize>,
+) -> Result<Answered, Failed> {
     let core = Rc::clone(&visit.connection.core);
     let mut stale = 0;
     loop {
-        let mut lease = match core.pools.lease(upstream, stale >= MOST_STALE).await {
+        let wants = Wants { only_new: stale >= MOST_STALE, avoid, switch: outgoing.wants_switch };
+        let mut lease = match core.pools.lease(upstream, &wants).await {
             Ok(lease) => lease,
-            Err(NoLease::Full) => return Err(Failed { fault: None }),
-            Err(NoLease::Fault(fault)) => return Err(fault.into()),
+            Err(NoLease::Full) => return Err(Failed { fault: None, target: None }),
+            Err(NoLease::Fault(fault, target)) => return Err(Failed { fault: Some(fault), target: Some(target) }),
         };
-        let Some(request) = outgoing.take() else { return Err(Fault::Closed.into()) };
+        let Some(request) = outgoing.take(upstream, &lease) else {
+            return Err(Failed::at(&lease, Fault::Closed));
+        };
         match send(visit, upstream, &mut lease, request).await {
             Sent::Answered(response) => return accept(visit, response, lease).await,
             Sent::Returned(request) => {
                 outgoing.put_back(*request);
                 // Nothing has left on a connection that had rested: the upstream closed it while nobody looked.
                 if !lease.was_used || stale >= MOST_STALE {
-                    return Err(Fault::Closed.into());
+                    return Err(Failed::at(&lease, Fault::Closed));
                 }
                 stale += 1;
             }
@@ -165,7 +207,18 @@ pub(super) async fn ask(visit: &mut Visit, upstream: &Upstream, outgoing: &mut O
                 // It closed just as the request was sent (ATTACKS row 39). Once more, on a connection of its own.
                 stale = MOST_STALE;
             }
-            Sent::Failed(fault) => return Err(fault.into()),
+            Sent::Failed(fault) => {
+                if matches!(fault, Fault::FirstByteTimeout | Fault::Malformed) {
+                    // Others may wait on the same connection; none should join them.
+                    lease.spoil();
+                }
+                if fault == Fault::TlsAlert {
+                    // TLS 1.3 tells a client whose certificate it refuses only after the handshake.
+                    upstream.meter.tls_failed("refused");
+                    lease.target().note_trouble("TLS: the upstream ended the connection with an alert".to_owned());
+                }
+                return Err(Failed::at(&lease, fault));
+            }
         }
     }
 }
@@ -191,7 +244,12 @@ async fn send(visit: &Visit, upstream: &Upstream, lease: &mut Lease, request: Re
     let total = visit.exchange.bounds.map_or(u64::MAX, |bounds| bounds.deadline_nanos);
     // The upstream cannot answer what it has not been sent: its time begins when the last byte of the request has come.
     let mut is_counting = false;
-    let mut response = pin!(lease.sender.try_send_request(request));
+    let mut response = pin!(async {
+        match &mut lease.sender {
+            Sender::One(sender) => sender.try_send_request(request).await,
+            Sender::Stream(stream) => stream.sender.try_send_request(request).await,
+        }
+    });
     let result = poll_fn(|context| {
         if let Poll::Ready(result) = response.as_mut().poll(context) {
             return Poll::Ready(Ok(result));
@@ -223,13 +281,31 @@ async fn send(visit: &Visit, upstream: &Upstream, lease: &mut Lease, request: Re
 
 fn classify(error: &hyper::Error, upload: &Upload) -> Fault {
     if let Some(fault) = upload.fault.get() {
-        fault
-    } else if error.is_parse_too_large() {
-        Fault::HeadTooLarge
-    } else if error.is_parse() {
-        Fault::Malformed
-    } else {
-        Fault::Closed
+        return fault;
+    }
+    if error.is_parse_too_large() {
+        return Fault::HeadTooLarge;
+    }
+    if error.is_parse() {
+        return Fault::Malformed;
+    }
+    let source = std::error::Error::source(error);
+    if let Some(error) = source.and_then(|source| source.downcast_ref::<h2::Error>()) {
+        return classify_http2(error);
+    }
+    let is_alert = source.and_then(|source| source.downcast_ref::<io::Error>()).is_some_and(|io| reason(io).is_some());
+    if is_alert { Fault::TlsAlert } else { Fault::Closed }
+}
+
+/// A stream that was refused, or came after the last one that a leaving upstream took, was not processed (RFC 9113,
+/// sections 6.8 and 8.7).
+fn classify_http2(error: &h2::Error) -> Fault {
+    match error.reason() {
+        Some(Reason::REFUSED_STREAM) if error.is_remote() => Fault::Refused,
+        Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => Fault::Refused,
+        // The upstream broke the rules and h2 ended it.
+        Some(_) if error.is_library() => Fault::Malformed,
+        _ => Fault::Closed,
     }
 }
 
@@ -239,7 +315,8 @@ pub(super) type Answered = (ResponseHead, Incoming, Lease);
 /// Checks the response head and makes it the gateway's own.
 async fn accept(visit: &mut Visit, mut response: Response<Incoming>, mut lease: Lease) -> Result<Answered, Failed> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS && visit.switch.is_answered_by(response.headers()) {
-        let other_end = hyper::upgrade::on(&mut response).await.map_err(|_| Fault::Closed)?;
+        let other_end = hyper::upgrade::on(&mut response).await;
+        let other_end = other_end.map_err(|_| Failed::at(&lease, Fault::Closed))?;
         visit.switch.other_end = Some(other_end);
         let agreed = response.headers().get(UPGRADE).cloned();
         let (mut head, incoming) = response.into_parts();
@@ -253,7 +330,7 @@ async fn accept(visit: &mut Visit, mut response: Response<Incoming>, mut lease: 
     // A switch nobody asked for, or framing that two readers could understand differently: not to be passed on, and the
     // connection is dropped with the lease.
     if head.status == StatusCode::SWITCHING_PROTOCOLS || fields::is_ambiguous(&head.headers) {
-        return Err(Fault::Malformed.into());
+        return Err(Failed::at(&lease, Fault::Malformed));
     }
     if head.status == StatusCode::NO_CONTENT && fields::names_a_body(&head.headers) {
         // What follows on this connection may be a body that must not be there.

@@ -1,18 +1,23 @@
 //! The end of the path: asks the upstream, again where that is safe, and hands its answer up.
 //!
-//! `upstream` is what is known of one, `pool` its connections on this core, `attempt` one try, `retry` the rule for
-//! another one, `fields` the header hygiene, `request_body` and `answer` the two streams.
+//! `upstream` is what is known of one, `targets` the places where it is, `dial` opens connections, `pool` and `shared` keep
+//! them on this core, `attempt` is one try, `retry` the rule for another one, `minder` looks after targets, `fields` is the
+//! header hygiene, `request_body` and `answer` are the two streams.
 //!
 //! Invariant: every attempt is admitted by the breaker first and reports exactly one verdict to it; a connection that
 //! gave a doubtful answer is never used again.
 
 pub mod answer;
 mod attempt;
+pub mod dial;
 pub mod fields;
+pub mod minder;
 pub mod pool;
 pub mod request_body;
 pub mod retry;
+mod shared;
 pub mod switch;
+pub mod targets;
 pub mod tunnel;
 pub mod upstream;
 
@@ -51,27 +56,34 @@ pub async fn forward(visit: &mut Visit, body: Incoming) -> Result<(ResponseHead,
     }
     let mut outgoing = Outgoing::new(visit, &upstream, body);
     let mut permit = visit.exchange.permit.take();
+    let mut avoid = None;
     loop {
         visit.attempts += 1;
         let started = visit.connection.core.gate.clock.now().monotonic_nanos;
-        let result = attempt::ask(visit, &upstream, &mut outgoing).await;
+        let result = attempt::ask(visit, &upstream, &mut outgoing, avoid).await;
         let now = visit.connection.core.gate.clock.now().monotonic_nanos;
         let took = now.saturating_sub(started);
         visit.upstream_nanos = visit.upstream_nanos.saturating_add(took);
         let failed = match result {
-            Ok((head, _, _)) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok((head, _, lease)) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                upstream.judge(lease.target().index, Verdict::Success, || now);
+                visit.switch.lease = Some(lease);
                 if let Some(permit) = permit {
                     permit.report(now, Verdict::of_status(head.status.as_u16()));
                 }
                 return Ok((head, Stream::Bytes(Bytes::new())));
             }
             Ok((head, incoming, lease)) => {
-                let held = Held { lease, permit, status: head.status };
+                let held = Held { lease, permit, status: head.status, upstream };
                 return Ok((head, Stream::Upstream(incoming, Some(held))));
             }
             Err(failed) => failed,
         };
         report_failure(permit.take(), &failed, now);
+        if let (Some(fault), Some(target)) = (failed.fault, failed.target) {
+            upstream.judge(target, Verdict::of_fault(fault), || now);
+            avoid = Some(target);
+        }
         permit = match again(visit, &upstream, &mut outgoing, &failed).await {
             Ok(permit) => permit,
             Err(refusal) => return Err(refusal),
@@ -96,7 +108,9 @@ async fn again(
     failed: &Failed,
 ) -> Result<Option<OwnedPermit>, Refusal> {
     let last_word = failed.refusal();
-    if !outgoing.may_repeat(failed) || visit.attempts >= upstream.retry.attempts {
+    // Who could not prove who it is will not be able to a moment later; another target may.
+    let is_hopeless = failed.fault == Some(Fault::Tls) && upstream.targets.len() == 1;
+    if is_hopeless || !outgoing.may_repeat(failed) || visit.attempts >= upstream.retry.attempts {
         return Err(last_word);
     }
     let wait = upstream.retry.backoff(visit.attempts, fastrand::f64());
@@ -118,14 +132,17 @@ pub struct Held {
     lease: Lease,
     permit: Option<OwnedPermit>,
     status: StatusCode,
+    upstream: Arc<Upstream>,
 }
 
 impl Held {
     /// The body was read whole.
     fn whole(self, visit: &Visit) {
         let core = &visit.connection.core;
+        let verdict = Verdict::of_status(self.status.as_u16());
+        self.upstream.judge(self.lease.target().index, verdict, || core.gate.clock.now().monotonic_nanos);
         if let Some(permit) = self.permit {
-            permit.report(core.gate.clock.now().monotonic_nanos, Verdict::of_status(self.status.as_u16()));
+            permit.report(core.gate.clock.now().monotonic_nanos, verdict);
         }
         // An answer that came before the whole request was read leaves a connection that cannot be used again.
         if visit.upload.is_done.get() {
@@ -135,8 +152,11 @@ impl Held {
 
     /// The upstream ended the body early.
     fn cut(self, visit: &Visit) {
+        let now = visit.connection.core.gate.clock.now().monotonic_nanos;
+        let verdict = Verdict::of_fault(Fault::BodyCut);
+        self.upstream.judge(self.lease.target().index, verdict, || now);
         if let Some(permit) = self.permit {
-            permit.report(visit.connection.core.gate.clock.now().monotonic_nanos, Verdict::of_fault(Fault::BodyCut));
+            permit.report(now, verdict);
         }
     }
 }

@@ -12,6 +12,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use hyper::upgrade::Upgraded;
 
+use super::pool::Lease;
+
 /// What a route lets switch when it says nothing.
 const WEBSOCKET: &str = "websocket";
 
@@ -26,6 +28,8 @@ pub struct Switch {
     wanted: Option<HeaderValue>,
     /// The upstream's end, once it has agreed.
     pub other_end: Option<Upgraded>,
+    /// What keeps the tunnel counted among the requests in flight to its target.
+    pub lease: Option<Lease>,
 }
 
 impl Switch {
@@ -38,7 +42,7 @@ impl Switch {
             (Some(protocol), None) if is_wish(head, protocol) => Some(protocol.clone()),
             _ => None,
         };
-        Switch { wanted, other_end: None }
+        Switch { wanted, other_end: None, lease: None }
     }
 
     /// Whether the client may already be sending another protocol.

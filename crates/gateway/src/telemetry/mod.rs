@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use portcullis_core::metric::{Declaration, Kind, Label, Registry, Values};
 
 use crate::life::{Gate, LAST_RELOAD_SUCCESS};
+use crate::proxy::targets::metrics as targets;
 
 /// Connections at once; more wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 64;
@@ -41,7 +42,17 @@ pub static BUILD_INFO: Declaration = Declaration {
 };
 
 /// What the gateway counts beside its guards.
-pub const ALL: &[&Declaration] = &[&BUILD_INFO, &LAST_RELOAD_SUCCESS];
+pub const ALL: &[&Declaration] = &[
+    &BUILD_INFO,
+    &LAST_RELOAD_SUCCESS,
+    &targets::TARGET_UP,
+    &targets::EJECTIONS,
+    &targets::CHECKS,
+    &targets::PANIC,
+    &targets::LOOKUPS,
+    &targets::ADDRESSES,
+    &targets::TLS_FAILURES,
+];
 
 /// Makes the series that stand from the start.
 pub fn declare(metrics: &Registry) {

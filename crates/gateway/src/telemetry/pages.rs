@@ -12,6 +12,7 @@ use portcullis_core::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::life::{Gate, Stage};
+use crate::proxy::upstream::Upstream;
 
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -54,7 +55,7 @@ fn health(gate: &Gate) -> Response<Bytes> {
             let breaker = breakers.iter().find(|(name, _)| **name == *upstream.name);
             // Without a breaker nobody watches this upstream, so nobody can say.
             let state = breaker.map_or("unknown", |(_, snapshot)| snapshot.state.name());
-            (upstream.name.to_string(), json!({ "circuit_breaker": state }))
+            (upstream.name.to_string(), json!({ "circuit_breaker": state, "targets": targets(upstream, now) }))
         })
         .collect();
     let status = if is_ready(gate) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -72,6 +73,22 @@ fn health(gate: &Gate) -> Response<Bytes> {
         "upstreams": upstreams,
     });
     json_page(status, &body)
+}
+
+/// Every target of an upstream, and what is held against it.
+fn targets(upstream: &Upstream, now_nanos: u64) -> Value {
+    let targets = upstream.targets.iter().map(|target| {
+        let check = match (&upstream.health, target.last_check()) {
+            (None, _) => json!("not asked"),
+            (Some(_), heard) if heard.is_empty() => json!("unknown"),
+            (Some(_), heard) => json!({ "healthy": target.is_healthy(), "last": heard }),
+        };
+        let ejected_ms = upstream.ejected_for_nanos(target.index, now_nanos).map(|left| left / 1_000_000);
+        let addresses = target.addresses.known().addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let about = json!({ "health_check": check, "ejected_for_ms": ejected_ms, "addresses": addresses });
+        (target.label.to_string(), about)
+    });
+    Value::Object(targets.collect())
 }
 
 fn metrics(gate: &Gate) -> Response<Bytes> {
