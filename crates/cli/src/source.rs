@@ -37,9 +37,19 @@ pub(crate) fn read(path: &Path) -> Result<Loaded<Config>, Vec<String>> {
 /// # Errors
 /// Every mistake, as [`read`] tells them.
 pub(crate) fn compile(path: &Path) -> Result<Running, Vec<String>> {
+    compile_loaded(path).map(|(running, _)| running)
+}
+
+/// The same, with the places of its keys for what is found later.
+///
+/// # Errors
+/// Every mistake, as [`read`] tells them.
+pub(crate) fn compile_loaded(path: &Path) -> Result<(Running, Loaded<Config>), Vec<String>> {
     let loaded = read(path)?;
-    compile_config(loaded.value.clone())
-        .map_err(|mistakes| mistakes.iter().map(|mistake| describe(&loaded, mistake)).collect())
+    match compile_config(loaded.value.clone()) {
+        Ok(running) => Ok((running, loaded)),
+        Err(mistakes) => Err(mistakes.iter().map(|mistake| describe(&loaded, mistake)).collect()),
+    }
 }
 
 /// Compiles the defaults of `run --upstream`.
@@ -55,7 +65,8 @@ fn compile_config(config: Config) -> Result<Running, Vec<Mistake>> {
     Running::compile(config, &ground, None)
 }
 
-fn describe(loaded: &Loaded<Config>, mistake: &Mistake) -> String {
+/// A mistake with its place.
+pub(crate) fn describe(loaded: &Loaded<Config>, mistake: &Mistake) -> String {
     loaded.mistake(&mistake.path, mistake.message.clone()).to_string()
 }
 

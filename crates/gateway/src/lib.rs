@@ -15,4 +15,5 @@ pub mod proxy;
 pub mod running;
 pub mod serve;
 pub mod telemetry;
+pub mod trial;
 pub mod visit;

@@ -20,7 +20,7 @@ pub(crate) enum Command {
     Run(run::Arguments),
     /// Show it: a sample service, the gateway before it, and what to try.
     Demo(demo::Arguments),
-    /// Tell every mistake in a config file, with file:line:column. Connects to nothing. Also: `portcullis -t`.
+    /// Tell every mistake in a config file, with file:line:column. Connects to nothing without `--connect`. Also: `portcullis -t`.
     Validate(validate::Arguments),
     /// Show what each guard would decide about a request, and by which rule. Changes nothing.
     Explain(explain::Arguments),

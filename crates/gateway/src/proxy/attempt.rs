@@ -203,7 +203,7 @@ pub(super) async fn ask(
                 }
                 stale += 1;
             }
-            Sent::Failed(Fault::Closed) if lease.was_used && outgoing.spare.is_some() && stale < MOST_STALE => {
+            Sent::Failed(Fault::Closed) if lease.is_stale() && outgoing.spare.is_some() && stale < MOST_STALE => {
                 // It closed just as the request was sent (ATTACKS row 39). Once more, on a connection of its own.
                 stale = MOST_STALE;
             }

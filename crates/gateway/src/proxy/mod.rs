@@ -22,6 +22,7 @@ pub mod tunnel;
 pub mod upstream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -113,13 +114,19 @@ async fn again(
     if is_hopeless || !outgoing.may_repeat(failed) || visit.attempts >= upstream.retry.attempts {
         return Err(last_word);
     }
-    let wait = upstream.retry.backoff(visit.attempts, fastrand::f64());
+    // Backing off is for the one that failed; another that is well can be asked at once.
+    let wait = match failed.target {
+        Some(failed) if visit.attempts == 1 && upstream.has_another(failed) => Duration::ZERO,
+        _ => upstream.retry.backoff(visit.attempts, fastrand::f64()),
+    };
     let now = visit.connection.core.gate.clock.now();
     let ends = visit.exchange.bounds.map_or(u64::MAX, |bounds| bounds.deadline_nanos);
     if now.after(wait) >= ends || !upstream.retry.budget.withdraw() {
         return Err(last_word);
     }
-    tokio::time::sleep(wait).await;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
     let Some(breaker) = visit.exchange.breaker.clone() else { return Ok(None) };
     let now = visit.connection.core.gate.clock.now().monotonic_nanos;
     // The client hears why the upstream failed, not that the breaker opened meanwhile.

@@ -104,6 +104,11 @@ impl Lease {
         self.seat.target()
     }
 
+    /// Whether it may have been closed while it rested, which says nothing about the request that met it.
+    pub fn is_stale(&self) -> bool {
+        self.was_used && matches!(self.sender, Sender::One(_))
+    }
+
     /// Puts the connection to rest, unless it is closed.
     pub fn give_back(self, now_nanos: u64) {
         let Lease { sender: Sender::One(sender), is_doubtful, peer, seat, .. } = self else { return };

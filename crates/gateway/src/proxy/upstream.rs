@@ -228,6 +228,12 @@ impl Upstream {
         self.records().left_nanos(target, now_nanos)
     }
 
+    /// Whether another target than `index` is well.
+    #[must_use]
+    pub fn has_another(&self, index: usize) -> bool {
+        self.targets.iter().any(|target| target.index != index && target.is_good())
+    }
+
     /// Whether every target is bad, so that all are used.
     #[must_use]
     pub fn is_panicking(&self) -> bool {
@@ -237,5 +243,72 @@ impl Upstream {
     /// The records are whole after every change, so a panic elsewhere cannot have broken them.
     fn records(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_core::fault::{ErrorType, Fault};
+
+    use super::*;
+
+    const FAILED: Verdict = Verdict::Failure(ErrorType::NetworkError);
+
+    fn upstream(config: &str) -> Upstream {
+        let config: UpstreamConfig = serde_json::from_str(config).expect("valid");
+        let prepared = prepare(&config, Path::new("")).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+        Upstream::compile("app", &config, prepared, &Registry::new("p"))
+    }
+
+    #[test]
+    fn a_run_of_failures_ejects_and_anything_that_was_answered_ends_the_run() {
+        let two = r#"{ "targets": [{ "url": "http://a" }, { "url": "http://b" }] }"#;
+        for (verdicts, is_ejected) in [
+            (&[FAILED, FAILED, FAILED][..], true),
+            (&[FAILED, FAILED, Verdict::Success, FAILED, FAILED], false),
+            (&[FAILED, FAILED, Verdict::Answered, FAILED], false),
+            (&[FAILED, FAILED, Verdict::Neutral, FAILED], true),
+        ] {
+            let upstream = upstream(two);
+            verdicts.iter().for_each(|verdict| upstream.judge(0, *verdict, || 1));
+            assert_eq!(upstream.targets[0].is_ejected(), is_ejected, "{verdicts:?}");
+            assert!(!upstream.targets[1].is_ejected() && !upstream.is_panicking());
+            assert_eq!(upstream.has_another(1), !is_ejected);
+        }
+    }
+
+    #[test]
+    fn an_ejection_ends_with_a_clean_slate() {
+        let upstream = upstream(r#"{ "targets": [{ "url": "http://a" }, { "url": "http://b" }] }"#);
+        (0..5).for_each(|_| upstream.judge(0, FAILED, || 0));
+        upstream.release(9_999_999_999);
+        assert!(upstream.targets[0].is_ejected());
+        upstream.release(10_000_000_000);
+        assert!(!upstream.targets[0].is_ejected());
+        upstream.judge(0, FAILED, || 10_000_000_001);
+        assert!(!upstream.targets[0].is_ejected(), "one more failure is not three");
+    }
+
+    #[test]
+    fn a_single_target_is_never_left_alone() {
+        let upstream = upstream(r#"{ "url": "http://a" }"#);
+        (0..100).for_each(|_| upstream.judge(0, Verdict::of_fault(Fault::Connect), || 1));
+        assert!(!upstream.targets[0].is_ejected());
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_key() {
+        let config: UpstreamConfig = serde_json::from_str(
+            r#"{ "url": "http://a/path", "request_headers": { "b d": "x" }, "health_check": { "path": "x" },
+                 "dns": { "refresh": "1ms" }, "outlier_ejection": { "most_percent": 101 } }"#,
+        )
+        .expect("valid");
+        let Err(wrong) = prepare(&config, Path::new("")) else { panic!("five mistakes") };
+        let mut keys: Vec<&str> = wrong.iter().map(|(key, _)| key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(
+            keys,
+            ["dns.refresh", "health_check.path", "outlier_ejection.most_percent", "request_headers.b d", "url"]
+        );
     }
 }

@@ -1,11 +1,16 @@
 //! HTTP/2 to upstreams: one connection for many, and what becomes of requests when the upstream leaves or refuses.
 
 use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use portcullis_testkit::client::{Client, ask, get};
+use portcullis_testkit::gate::Gate;
 
-use super::gate;
 use super::servers::{Authority, directives, nginx};
+use super::{gate, until};
 
 const SAYS: &str = "location / { return 200 \"$server_protocol $connection $host $request_method $content_length\"; }";
 
@@ -56,4 +61,93 @@ fn an_upstream_that_leaves_after_every_few_requests_loses_none() {
         connections.extend(response.text().split(' ').nth(1).map(str::to_owned));
     }
     assert!(connections.len() >= 10, "{connections:?}");
+}
+
+/// An upstream that misbehaves as its paths say (`clients/http2_upstream.py`), and the lines it has said.
+struct Scripted {
+    address: std::net::SocketAddr,
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Scripted {
+    fn start() -> Scripted {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut child = Command::new(folder.join("../../target/tools/python/bin/python3"))
+            .arg(folder.join("tests/clients/http2_upstream.py"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python is there (run `cargo xtask setup`)");
+        let mut said = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let port: u16 = said.next().and_then(|port| port.parse().ok()).expect("it says its port");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&lines);
+        std::thread::spawn(move || said.for_each(|line| seen.lock().expect("nobody panics with it").push(line)));
+        Scripted { address: ([127, 0, 0, 1], port).into(), child, lines }
+    }
+
+    fn asked(&self, path: &str) -> usize {
+        let lines = self.lines.lock().expect("nobody panics with it");
+        lines.iter().filter(|line| line.ends_with(&format!(" {path}"))).count()
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn before(upstream: &Scripted, more: &str) -> Gate {
+    gate(&format!(
+        "url: \"http://{}\", protocol: http2, retry: {{ attempts: 2, backoff: 1ms, budget: 1 }}, circuit_breaker: {{ failures: 1000 }}{more}",
+        upstream.address
+    ))
+}
+
+#[test]
+fn a_stream_that_was_not_processed_is_asked_again_and_others_are_not() {
+    let upstream = Scripted::start();
+    let gate = before(&upstream, "");
+    for (path, status, times) in [
+        ("/refuse-once", 200, 2),
+        // A GOAWAY that leaves the stream out.
+        ("/leave-once", 200, 2),
+        ("/refuse", 502, 2),
+        ("/reset", 502, 2),
+    ] {
+        let response = get(gate.data, path);
+        assert_eq!(response.status, status, "{path}: {}", response.text());
+        // What it says comes a moment later.
+        until("it says so", || upstream.asked(path) >= times);
+        assert_eq!(upstream.asked(path), times, "{path}");
+    }
+    // A body that has left is not sent twice, refused or not.
+    let posted = ask(gate.data, "POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+    assert_eq!(posted.status, 502, "{}", posted.text());
+    until("it says so", || upstream.asked("/refuse") >= 3);
+    assert_eq!(get(gate.data, "/x").status, 200);
+    until("what came after is there", || upstream.asked("/x") == 1);
+    assert_eq!(upstream.asked("/refuse"), 3);
+}
+
+#[test]
+fn what_breaks_one_request_does_not_break_its_neighbours() {
+    let upstream = Scripted::start();
+    let gate = before(&upstream, ", timeout: { first_byte: 1s }");
+    let first = get(gate.data, "/x").text();
+    let mut client = Client::connect(gate.data);
+    client.send(b"GET /cut HTTP/1.1\r\nHost: a\r\n\r\n");
+    // The reset may overtake the head; then the client's connection closes without one.
+    assert!(client.response().is_none_or(|cut| !cut.is_whole));
+    assert_eq!(get(gate.data, "/x").text(), first, "a reset stream leaves the connection as it was");
+    let late = get(gate.data, "/hang");
+    assert_eq!(late.status, 504, "{}", late.text());
+    let second = get(gate.data, "/x").text();
+    assert_ne!(second, first, "a connection on which a request ran out of time gets no new one");
+    for path in ["/garbage", "/die"] {
+        assert_eq!(get(gate.data, path).status, 502, "{path}");
+        assert_eq!(get(gate.data, "/x").status, 200, "after {path}");
+    }
 }

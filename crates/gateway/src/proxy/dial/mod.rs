@@ -178,3 +178,65 @@ async fn first(racing: &mut Vec<Attempt>) -> (SocketAddr, io::Result<TcpStream>)
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use http::HeaderValue;
+    use portcullis_core::metric::Registry;
+
+    use super::*;
+    use crate::config::upstream::place::Place;
+    use crate::config::upstream::tls::TlsConfig;
+    use crate::proxy::targets::metrics::TargetMeter;
+
+    fn target(is_tls: bool, name: Option<&str>) -> Target {
+        let place = Place { is_tls, host: "app".to_owned(), port: 1, weight: 1 };
+        let name = name.map(|name| tls::server_name(name).expect("a name"));
+        Target::new(0, place, HeaderValue::from_static("app"), name, TargetMeter::new(&Registry::new("p"), "u", "t"))
+    }
+
+    #[test]
+    fn plain_text_is_refused_at_run_time_wherever_tls_was_meant() {
+        let load = |required| {
+            let config = TlsConfig { required, dangerous_skip_verification: true, ..TlsConfig::default() };
+            Tls::load(&config, Path::new(""), false).expect("no files")
+        };
+        let (required, offered) = (load(true), load(false));
+        for (is_tls, name, tls, expected) in [
+            (false, None, None, "plain"),
+            (false, None, Some(&offered), "plain"),
+            (false, None, Some(&required), "refused"),
+            (true, Some("app"), Some(&offered), "tls"),
+            (true, Some("app"), Some(&required), "tls"),
+            (true, Some("app"), None, "refused"),
+            (true, None, Some(&offered), "refused"),
+            (true, None, None, "refused"),
+        ] {
+            let target = target(is_tls, name);
+            for purpose in [Purpose::Requests, Purpose::Switch] {
+                let way = match secure(tls, &target, purpose) {
+                    Ok(Some(_)) => "tls",
+                    Ok(None) => "plain",
+                    Err(_) => "refused",
+                };
+                assert_eq!(way, expected, "https {is_tls}, name {name:?}, tls {}", tls.is_some());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_or_hangs_leaves_time_for_the_next() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let open = listener.local_addr().expect("it is bound");
+        let closed = {
+            let gone = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+            gone.local_addr().expect("it is bound")
+        };
+        let (_, peer) = race(&[closed, closed, open], Duration::from_secs(3600)).await.expect("the last one takes it");
+        assert_eq!(peer, open, "a refusal begins the next at once");
+        assert!(matches!(race(&[closed, closed], Duration::ZERO).await, Err(DialError::Connect(_))));
+        assert!(matches!(race(&[], Duration::ZERO).await, Err(DialError::Resolve)));
+    }
+}

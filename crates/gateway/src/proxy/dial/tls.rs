@@ -31,6 +31,8 @@ pub struct Tls {
     pub switch: TlsConnector,
     /// Plain targets are refused.
     pub is_required: bool,
+    /// The certificate that the gateway shows, as DER.
+    pub own_certificate: Option<CertificateDer<'static>>,
     /// Differs when a file differs.
     pub fingerprint: u64,
 }
@@ -54,12 +56,14 @@ impl Tls {
         } else {
             builder.with_root_certificates(roots(config, folder, &mut fingerprint)?)
         };
+        let mut own_certificate = None;
         let mut client = match (&config.certificate, &config.key) {
             (None, None) => builder.with_no_client_auth(),
             (Some(certificate), Some(key)) => {
                 let certificate = read("certificate", folder, certificate, &mut fingerprint)?;
                 let key = read("key", folder, key, &mut fingerprint)?;
                 let chain = certificates("certificate", &certificate)?;
+                own_certificate = chain.first().cloned();
                 let key = PrivateKeyDer::from_pem_slice(&key)
                     .map_err(|error| ("key", format!("is not a private key in PEM: {error}")))?;
                 builder
@@ -82,6 +86,7 @@ impl Tls {
             shared: shared.into(),
             switch: http1.into(),
             is_required: config.required,
+            own_certificate,
             fingerprint: fingerprint.finish(),
         })
     }

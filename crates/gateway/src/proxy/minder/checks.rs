@@ -20,7 +20,9 @@ use crate::proxy::dial::{self, Purpose};
 use crate::proxy::pool::RESPONSE_HEAD_BYTES;
 use crate::proxy::request_body::RequestBody;
 use crate::proxy::shared::http2_client;
+use crate::proxy::targets::Target;
 use crate::proxy::targets::health::Health;
+use crate::proxy::upstream::Upstream;
 
 /// Asks until the task is ended.
 pub(super) async fn ask_on(about: About, rules: HealthRules, places: Rc<Semaphore>) {
@@ -28,7 +30,7 @@ pub(super) async fn ask_on(about: About, rules: HealthRules, places: Rc<Semaphor
     loop {
         // Never closed: it lives as long as the tasks.
         let Ok(place) = places.acquire().await else { return };
-        let answer = tokio::time::timeout(rules.timeout, ask(&about, &rules)).await;
+        let answer = tokio::time::timeout(rules.timeout, ask(&about.upstream, &about.target, &rules)).await;
         drop(place);
         let (is_good, heard) = match answer {
             Ok(Ok(status)) => (rules.is_good(status.as_u16()), format!("status {}", status.as_u16())),
@@ -46,14 +48,15 @@ pub(super) async fn ask_on(about: About, rules: HealthRules, places: Rc<Semaphor
     }
 }
 
-async fn ask(about: &About, rules: &HealthRules) -> Result<StatusCode, String> {
-    let opened = dial::open(&about.upstream, &about.target, Purpose::Requests).await.map_err(|error| told(&error))?;
-    let host = rules.host.as_ref().unwrap_or(&about.target.own_host);
+/// Asks once. What went wrong is told for people.
+pub(crate) async fn ask(upstream: &Upstream, target: &Target, rules: &HealthRules) -> Result<StatusCode, String> {
+    let opened = dial::open(upstream, target, Purpose::Requests).await.map_err(|error| told(&error))?;
+    let host = rules.host.as_ref().unwrap_or(&target.own_host);
     let mut request = Request::new(RequestBody::Empty);
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("portcullis-health-check"));
-    if about.upstream.is_http2 {
+    if upstream.is_http2 {
         let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(if about.target.place.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.scheme = Some(if target.place.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
         parts.authority = Authority::try_from(host.as_bytes()).ok();
         parts.path_and_query = Some(rules.path.clone());
         *request.uri_mut() = Uri::from_parts(parts).map_err(|error| error.to_string())?;
@@ -62,7 +65,7 @@ async fn ask(about: &About, rules: &HealthRules) -> Result<StatusCode, String> {
         request.headers_mut().insert(HOST, host.clone());
         *request.uri_mut() = Uri::from(rules.path.clone());
     }
-    let answer = if about.upstream.is_http2 {
+    let answer = if upstream.is_http2 {
         over_http2(opened.stream, request).await
     } else {
         over_http1(opened.stream, request).await
@@ -89,7 +92,7 @@ async fn over_http2(stream: Stream, request: Request<RequestBody>) -> hyper::Res
 }
 
 /// An error with its cause.
-fn told(error: &dyn std::error::Error) -> String {
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

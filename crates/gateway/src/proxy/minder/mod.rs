@@ -6,7 +6,7 @@
 //!
 //! Invariant: cores learn of all this through atomics only; the number of questions on their way is bounded.
 
-mod checks;
+pub(crate) mod checks;
 mod lookups;
 
 use std::collections::HashMap;
