@@ -57,6 +57,8 @@ const TOOLS: &[Tool] = &[
     tool(From::Debian, "openssl", "openssl", "a second client of TLS"),
     tool(From::Debian, "nginx-light", "nginx", "an upstream that speaks TLS and HTTP/2"),
     tool(From::Debian, "dnsmasq-base", "dnsmasq", "a name server that can be killed"),
+    tool(From::Debian, "testssl.sh", "testssl", "looks for weaknesses of TLS"),
+    tool(From::Debian, "pebble", "pebble", "an authority that issues certificates by ACME"),
     tool(
         From::Go,
         "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin@v2.15.0",

@@ -13,6 +13,7 @@ use portcullis_guards::exchange::Exchange;
 use portcullis_guards::path::Path;
 use portcullis_guards::request_path::{Ground, request_path};
 
+use crate::acme::Challenges;
 use crate::config::{Config, ListenerBounds};
 use crate::listen::door::Door;
 use crate::listen::metrics::TLS_CERTIFICATE_NOT_AFTER;
@@ -24,6 +25,8 @@ pub struct Running {
     pub path: Path,
     /// What each listener asks of its connections, in the order of `listen`.
     pub doors: Box<[Door]>,
+    /// What an authority that checks the gateway's names is shown; it outlives a reload.
+    pub challenges: Arc<Challenges>,
     /// Bounds that hold before a request is matched to a route.
     pub listener: ListenerBounds,
     /// The config it was made from.
@@ -48,9 +51,10 @@ impl Running {
                     .extend(wrong.into_iter().map(|(key, what)| Mistake::new(format!("upstreams.{name}.{key}"), what))),
             }
         }
+        let challenges = previous.map(|previous| Arc::clone(&previous.challenges)).unwrap_or_default();
         let mut doors = Vec::new();
         for (index, listen) in config.listen.iter().enumerate() {
-            match Door::compile(listen, index, &config.folder) {
+            match Door::compile(listen, index, &config.folder, &challenges) {
                 Ok(door) => doors.push(door),
                 Err(found) => mistakes.extend(found),
             }
@@ -76,7 +80,7 @@ impl Running {
             upstreams.insert(Arc::clone(&compiled.name), compiled);
         }
         let by_route = by_route(&config, &upstreams);
-        Ok(Running { path, doors, listener, config, upstreams, by_route })
+        Ok(Running { path, doors, challenges, listener, config, upstreams, by_route })
     }
 
     /// Where this exchange goes.

@@ -22,6 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::acme;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::control;
@@ -157,6 +158,7 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
             tokio::task::spawn_local(control::serve(Arc::clone(&gate), control.listener));
             control.place
         });
+        tokio::task::spawn_local(acme::keep(Arc::clone(&gate)));
         let signals = Signals::listen()?;
         gate.advance(Stage::Serving);
         log.event(

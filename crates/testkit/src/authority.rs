@@ -3,12 +3,16 @@
 //! Invariant: nothing here is a fake; what it issues is checked by real TLS libraries.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    date_time_ymd,
 };
+
+/// One day.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// An authority.
 pub struct Authority {
@@ -32,8 +36,8 @@ pub struct Wanted<'a> {
     pub name: &'a str,
     /// Names and addresses it is for; none for a client.
     pub hosts: &'a [&'a str],
-    /// The year in which it ends, on the first of January.
-    pub ends: i32,
+    /// In how many days it ends; a negative number: it has ended.
+    pub days: i64,
     /// Serial number, to revoke it by.
     pub serial: u64,
 }
@@ -61,31 +65,18 @@ impl Authority {
     /// When a name is not one, or the files cannot be written.
     #[must_use]
     pub fn issue(&self, folder: &Path, file: &str, wanted: &Wanted<'_>) -> Issued {
-        self.issue_as(folder, file, wanted, |params| params.not_after = date_time_ymd(wanted.ends, 1, 1))
-    }
-
-    /// Issues a server's certificate for `hosts` that ends in so many days.
-    #[must_use]
-    pub fn server_for_days(&self, folder: &Path, file: &str, hosts: &[&str], days: u64) -> Issued {
-        let ends = SystemTime::now() + Duration::from_secs(days * 86_400);
-        let wanted = Wanted { name: "server", hosts, ends: 2090, serial: 8 };
-        self.issue_as(folder, file, &wanted, |params| params.not_after = ends.into())
-    }
-
-    fn issue_as(
-        &self,
-        folder: &Path,
-        file: &str,
-        wanted: &Wanted<'_>,
-        ends: impl FnOnce(&mut CertificateParams),
-    ) -> Issued {
         let key = KeyPair::generate().expect("a key can be made");
         let hosts: Vec<String> = wanted.hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).expect("names are valid");
         params.distinguished_name.push(DnType::CommonName, wanted.name);
-        params.not_before = date_time_ymd(2020, 1, 1);
-        ends(&mut params);
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+        let now = date_time_ymd(1970, 1, 1) + since_1970;
+        let life = DAY * u32::try_from(wanted.days.unsigned_abs()).expect("a life of days");
+        params.not_after = if wanted.days < 0 { now - life } else { now + life };
+        params.not_before = params.not_after - life.max(DAY) - DAY;
         params.serial_number = Some(SerialNumber::from(wanted.serial));
+        let list = CrlDistributionPoint { uris: vec!["http://localhost/list.crl".to_owned()] };
+        params.crl_distribution_points = vec![list];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &self.issuer).expect("it is signed");
         let issued =
@@ -98,7 +89,13 @@ impl Authority {
     /// Issues a server's certificate for `hosts`.
     #[must_use]
     pub fn server(&self, folder: &Path, file: &str, hosts: &[&str]) -> Issued {
-        self.issue(folder, file, &Wanted { name: "server", hosts, ends: 2090, serial: 7 })
+        self.issue(folder, file, &Wanted { name: "server", hosts, days: 80, serial: 7 })
+    }
+
+    /// Issues a server's certificate for `hosts` that ends in so many days.
+    #[must_use]
+    pub fn server_for_days(&self, folder: &Path, file: &str, hosts: &[&str], days: i64) -> Issued {
+        self.issue(folder, file, &Wanted { name: "server", hosts, days, serial: 8 })
     }
 
     /// A list that revokes these serial numbers, PEM.

@@ -43,6 +43,9 @@ pub struct TlsConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub certificates: Vec<CertificateConfig>,
+    /// Certificates that are obtained and renewed by themselves (ACME, RFC 8555). Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acme: Option<AcmeConfig>,
     /// What happens when the client asks for a name that no certificate has, or for none. Default: refuse.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_names: Option<UnknownNames>,
@@ -62,6 +65,47 @@ pub struct CertificateConfig {
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
+}
+
+/// Certificates from an authority that speaks ACME. It is shown control of the names on this very listener
+/// (TLS-ALPN-01, RFC 8737), which it must reach on port 443.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AcmeConfig {
+    /// The names of the certificate. No wildcards: those cannot be shown this way. Bounds: 1 to 100.
+    #[schemars(length(min = 1, max = 100))]
+    pub names: Vec<String>,
+    /// Where the account, the certificate and its key are kept; readable only by the gateway's user.
+    pub folder: PathBuf,
+    /// That you have read and agree to the authority's terms of service. Must be true.
+    pub agree_to_terms: bool,
+    /// The authority's directory. Default: https://acme-v02.api.letsencrypt.org/directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Whom the authority may write to, as `mailto:ops@example.com`. Default: nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contact: Vec<String>,
+    /// Who vouches for the authority's own certificate, PEM. Default: whom the operating system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+}
+
+impl AcmeConfig {
+    /// Let's Encrypt.
+    const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+    /// The authority's directory.
+    #[must_use]
+    pub fn directory(&self) -> &str {
+        self.directory.as_deref().unwrap_or(AcmeConfig::DIRECTORY)
+    }
+
+    /// The files of the certificate and its key, in the config's terms.
+    #[must_use]
+    pub fn files(&self) -> [PathBuf; 2] {
+        let name = self.names.first().map_or("", String::as_str);
+        [self.folder.join(format!("{name}.crt")), self.folder.join(format!("{name}.key"))]
+    }
 }
 
 /// What happens when no certificate has the name the client asks for.
@@ -115,12 +159,13 @@ impl ListenConfig {
     }
 
     /// The files it names.
-    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         let tls = self.tls.iter();
         tls.flat_map(|tls| {
             let pairs = tls.certificates.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
             let clients = tls.client_certificates.iter().flat_map(|clients| clients.crl.iter().chain([&clients.ca]));
-            tls.certificate.iter().chain(&tls.key).chain(pairs).chain(clients)
+            let written = tls.certificate.iter().chain(&tls.key).chain(pairs).chain(clients).cloned();
+            written.chain(tls.acme.iter().flat_map(AcmeConfig::files))
         })
     }
 }

@@ -245,7 +245,7 @@ impl Config {
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let listeners = self.listen.iter().flat_map(ListenConfig::files);
-        let upstreams = self.upstreams.values().flat_map(UpstreamConfig::files);
+        let upstreams = self.upstreams.values().flat_map(UpstreamConfig::files).cloned();
         listeners.chain(upstreams).map(|path| self.folder.join(path)).collect()
     }
 

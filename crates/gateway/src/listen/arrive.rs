@@ -21,6 +21,7 @@ use super::door::Door;
 use super::metrics::Handshakes;
 use super::proxy_header;
 use super::socket::Socket;
+use crate::acme;
 
 /// What a client that speaks HTTP/2 says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -65,6 +66,10 @@ pub(super) async fn arrive(
     let session = stream.get_ref().1;
     let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
     if resumed { &handshakes.resumed } else { &handshakes.full }.inc();
+    if session.alpn_protocol() == Some(acme::PROTOCOL) {
+        // The authority has seen the certificate it came for.
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     let tls = Some(Arc::new(facts(session)));
     Ok(Arrived { socket: Socket::tls(stream), peer, tls, is_http2 })

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::acme::{self, Challenges};
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -22,7 +23,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 pub struct Certificate {
     /// The first name it is for; what telemetry calls it.
     pub name: String,
-    /// When it ends, in seconds since 1970.
+    /// When it begins and ends, in seconds since 1970.
+    pub not_before_unix: i64,
+    /// See above.
     pub not_after_unix: i64,
     names: Vec<String>,
     is_for_an_address: bool,
@@ -48,12 +51,28 @@ impl Certificate {
             extension.value.general_names.iter().any(|name| matches!(name, GeneralName::IPAddress(_)))
         });
         let name = names.first().cloned().unwrap_or_else(|| parsed.subject().to_string());
+        let not_before_unix = parsed.validity().not_before.timestamp();
         let not_after_unix = parsed.validity().not_after.timestamp();
         // The text of a key's error never holds the key: it comes from the parser's own words.
         let private = PrivateKeyDer::from_pem_file(key).map_err(|error| (true, tell(key, &error)))?;
         let certified = CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider())
             .map_err(|error| (true, format!("{} does not fit {}: {error}", key.display(), chain.display())))?;
-        Ok(Certificate { name, not_after_unix, names, is_for_an_address, certified: Arc::new(certified) })
+        Ok(Certificate {
+            name,
+            not_before_unix,
+            not_after_unix,
+            names,
+            is_for_an_address,
+            certified: Arc::new(certified),
+        })
+    }
+}
+
+impl Certificate {
+    /// Whether it is for this name, wildcards aside.
+    #[must_use]
+    pub fn is_for(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 }
 
@@ -76,24 +95,29 @@ pub(super) struct Chooser {
     by_name: HashMap<String, Arc<CertifiedKey>>,
     without_name: Option<Arc<CertifiedKey>>,
     fallback: Option<Arc<CertifiedKey>>,
+    challenges: Arc<Challenges>,
 }
 
 impl Chooser {
     /// Of several certificates for one name the first counts.
     #[must_use]
-    pub(super) fn new(certificates: Vec<Arc<Certificate>>, refuses_unknown: bool) -> Chooser {
+    pub(super) fn new(
+        certificates: &[Arc<Certificate>],
+        refuses_unknown: bool,
+        challenges: Arc<Challenges>,
+    ) -> Chooser {
         let fallback =
             certificates.first().filter(|_| !refuses_unknown).map(|certificate| Arc::clone(&certificate.certified));
         let for_address = certificates.iter().find(|certificate| certificate.is_for_an_address);
         let without_name =
             for_address.map(|certificate| Arc::clone(&certificate.certified)).or_else(|| fallback.clone());
         let mut by_name = HashMap::new();
-        for certificate in &certificates {
+        for certificate in certificates {
             for name in &certificate.names {
                 by_name.entry(name.clone()).or_insert_with(|| Arc::clone(&certificate.certified));
             }
         }
-        Chooser { by_name, without_name, fallback }
+        Chooser { by_name, without_name, fallback, challenges }
     }
 
     fn choose(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
@@ -110,6 +134,9 @@ impl Chooser {
 
 impl ResolvesServerCert for Chooser {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if hello.alpn().is_some_and(|mut protocols| protocols.any(|protocol| protocol == acme::PROTOCOL)) {
+            return hello.server_name().and_then(|name| self.challenges.find(name));
+        }
         self.choose(hello.server_name())
     }
 }
@@ -131,7 +158,7 @@ mod tests {
     #[test]
     fn an_exact_name_wins_over_a_wildcard_and_an_unknown_one_is_refused() {
         let (exact, wild) = (certificate(&["a.example.com"]), certificate(&["*.example.com", "127.0.0.1"]));
-        let chooser = Chooser::new(vec![Arc::clone(&wild), Arc::clone(&exact)], true);
+        let chooser = Chooser::new(&[Arc::clone(&wild), Arc::clone(&exact)], true, Arc::default());
         let is = |name: Option<&str>, expected: Option<&Arc<Certificate>>| {
             let chosen = chooser.choose(name);
             let same = match (&chosen, expected) {
@@ -153,10 +180,10 @@ mod tests {
     #[test]
     fn first_takes_every_name() {
         let only = certificate(&["a.test"]);
-        let chooser = Chooser::new(vec![Arc::clone(&only)], false);
+        let chooser = Chooser::new(&[Arc::clone(&only)], false, Arc::default());
         assert!(chooser.choose(Some("b.test")).is_some());
         assert!(chooser.choose(None).is_some());
-        let strict = Chooser::new(vec![only], true);
+        let strict = Chooser::new(&[only], true, Arc::default());
         assert!(strict.choose(None).is_none(), "a certificate without an address is not for clients without a name");
     }
 

@@ -20,7 +20,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::certificates::{Certificate, Chooser};
-use crate::config::listen::{ClientCertificatesConfig, ListenConfig, TlsConfig, TlsVersion, UnknownNames};
+use crate::acme::{self, Challenges};
+use crate::config::listen::{AcmeConfig, ClientCertificatesConfig, ListenConfig, TlsConfig, TlsVersion, UnknownNames};
 
 /// One listening address in its compiled form.
 pub struct Door {
@@ -39,7 +40,12 @@ impl Door {
     ///
     /// # Errors
     /// Every file that cannot be used, and why.
-    pub fn compile(config: &ListenConfig, index: usize, folder: &Path) -> Result<Door, Vec<Mistake>> {
+    pub fn compile(
+        config: &ListenConfig,
+        index: usize,
+        folder: &Path,
+        challenges: &Arc<Challenges>,
+    ) -> Result<Door, Vec<Mistake>> {
         let http2 = config.speaks_http2();
         let proxies = config.proxy_protocol.clone().into_boxed_slice();
         let Some(tls) = &config.tls else { return Ok(Door { tls: None, http2, proxies, certificates: Vec::new() }) };
@@ -54,7 +60,7 @@ impl Door {
             TlsVersion::Tls13 => &[&rustls::version::TLS13],
         };
         let refuses_unknown = tls.unknown_names.unwrap_or_default() == UnknownNames::Refuse;
-        let chooser = Chooser::new(certificates.clone(), refuses_unknown);
+        let chooser = Chooser::new(&certificates, refuses_unknown, Arc::clone(challenges));
         let built = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(protocols)
             .map(|builder| match verifier {
@@ -68,9 +74,14 @@ impl Door {
             Err(error) => return Err(vec![Mistake::new(finder.at, format!("TLS cannot be set up: {error}"))]),
         };
         server.ticketer = ticketer;
+        // The gateway's order of ciphers counts, not the client's: the strongest that both know.
+        server.ignore_client_order = true;
         // 0-RTT stays off (`max_early_data_size` is 0): what could be replayed is never read (ATTACKS row 184).
         server.alpn_protocols = if http2 { vec![b"h2".to_vec()] } else { Vec::new() };
         server.alpn_protocols.push(b"http/1.1".to_vec());
+        if tls.acme.is_some() {
+            server.alpn_protocols.push(acme::PROTOCOL.to_vec());
+        }
         Ok(Door { tls: Some(Arc::new(server)), http2, proxies, certificates })
     }
 
@@ -132,10 +143,45 @@ fn certificates(tls: &TlsConfig, finder: &mut Finder<'_>) -> Vec<Arc<Certificate
             }
         }
     }
-    if certificates.is_empty() && finder.mistakes.is_empty() {
+    if let Some(acme) = &tls.acme {
+        check_acme(acme, tls, finder);
+        // What is not there yet is obtained while the gateway runs; what is there must be usable.
+        let [certificate, key] = acme.files().map(|file| finder.folder.join(file));
+        if certificate.exists() {
+            match Certificate::read(&certificate, &key) {
+                Ok(certificate) => certificates.push(Arc::new(certificate)),
+                Err((_, message)) => finder.find(".acme.folder", message),
+            }
+        }
+    }
+    if certificates.is_empty() && tls.acme.is_none() && finder.mistakes.is_empty() {
         finder.find("", "TLS needs a certificate: `certificate` and `key`".to_owned());
     }
     certificates
+}
+
+fn check_acme(acme: &AcmeConfig, tls: &TlsConfig, finder: &mut Finder<'_>) {
+    if !acme.agree_to_terms {
+        finder.find(".acme.agree_to_terms", "must be true: the authority issues nothing otherwise".to_owned());
+    }
+    if acme.names.is_empty() {
+        finder.find(".acme.names", "at least one name is needed".to_owned());
+    }
+    for (index, name) in acme.names.iter().enumerate() {
+        let is_name = name.contains('.')
+            && name.len() <= 253
+            && name.split('.').all(|label| {
+                !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            });
+        if !is_name {
+            finder.find(&format!(".acme.names[{index}]"), format!("`{name}` is not a DNS name without wildcard"));
+        }
+    }
+    let asks_clients = tls.client_certificates.as_ref().is_some_and(|clients| clients.required != Some(false));
+    if asks_clients {
+        let why = "the authority has no client certificate, so it could not check the names on this listener";
+        finder.find(".acme", why.to_owned());
+    }
 }
 
 fn verifier(clients: &ClientCertificatesConfig, finder: &mut Finder<'_>) -> Option<Arc<dyn ClientCertVerifier>> {

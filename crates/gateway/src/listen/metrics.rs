@@ -3,6 +3,7 @@
 //! Invariant: every series stands from the start; a certificate's series is named by its first name, and certificates are
 //! bounded by the config.
 
+use crate::acme::ACME_ORDERS;
 use portcullis_core::metric::{Counter, Declaration, Kind, Label, Registry, Values};
 
 /// Handshakes, by how they ended.
@@ -30,7 +31,7 @@ pub static TUNNELS: Declaration = Declaration {
 };
 
 /// What listeners count.
-pub const ALL: &[&Declaration] = &[&TLS_HANDSHAKES, &TLS_CERTIFICATE_NOT_AFTER, &TUNNELS];
+pub const ALL: &[&Declaration] = &[&TLS_HANDSHAKES, &TLS_CERTIFICATE_NOT_AFTER, &TUNNELS, &ACME_ORDERS];
 
 /// Counters of handshakes.
 pub struct Handshakes {

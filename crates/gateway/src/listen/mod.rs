@@ -7,7 +7,7 @@
 //! Invariant: the accept loop survives everything that accept(2) can say, running out of file descriptors included.
 
 mod arrive;
-mod certificates;
+pub mod certificates;
 pub mod connection;
 pub mod core;
 pub mod door;

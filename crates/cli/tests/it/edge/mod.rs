@@ -1,5 +1,6 @@
 //! The edge: what real clients and real attackers meet before a request is one.
 
+mod acme;
 mod http2;
 mod proxy_header;
 mod rest;

@@ -165,7 +165,7 @@ fn row_186_a_reload_shows_the_new_certificate_and_a_bad_file_keeps_the_old() {
     };
     assert_eq!(shown(&gate), "CN = server");
     // A new certificate is noticed by itself, as when a renewal writes it.
-    let renewed = Wanted { name: "renewed", hosts: &["localhost", "127.0.0.1"], ends: 2091, serial: 8 };
+    let renewed = Wanted { name: "renewed", hosts: &["localhost", "127.0.0.1"], days: 80, serial: 8 };
     let Issued { .. } = stand.authority.issue(&stand.folder, "tls", &renewed);
     gate.wait_for_event("reloaded");
     assert_eq!(shown(&gate), "CN = renewed");
@@ -180,17 +180,17 @@ fn row_186_a_reload_shows_the_new_certificate_and_a_bad_file_keeps_the_old() {
 #[test]
 fn row_184_a_clients_certificate_must_be_valid_and_its_subject_is_known() {
     let (folder, stand) = stand();
-    let client = |file, name, ends, serial| {
-        let issued = stand.authority.issue(&stand.folder, file, &Wanted { name, hosts: &[], ends, serial });
+    let client = |file, name, days, serial| {
+        let issued = stand.authority.issue(&stand.folder, file, &Wanted { name, hosts: &[], days, serial });
         (issued.certificate.to_string_lossy().into_owned(), issued.key.to_string_lossy().into_owned())
     };
-    let good = client("good", "backup job", 2090, 21);
-    let expired = client("expired", "late", 2021, 22);
-    let revoked = client("revoked", "gone", 2090, 23);
+    let good = client("good", "backup job", 80, 21);
+    let expired = client("expired", "late", -3, 22);
+    let revoked = client("revoked", "gone", 80, 23);
     let strange = Authority::new("another").issue(
         &stand.folder,
         "strange",
-        &Wanted { name: "backup job", hosts: &[], ends: 2090, serial: 24 },
+        &Wanted { name: "backup job", hosts: &[], days: 80, serial: 24 },
     );
     let strange = (strange.certificate.to_string_lossy().into_owned(), strange.key.to_string_lossy().into_owned());
     std::fs::write(stand.folder.join("crl.pem"), stand.authority.revocations(&[23])).expect("writable");
@@ -239,4 +239,38 @@ fn every_file_that_cannot_be_used_is_told_at_its_line() {
     assert!(!ok, "{text}");
     assert!(text.contains("portcullis.yaml:5:") && text.contains("absent.crt"), "{text}");
     assert!(text.contains("portcullis.yaml:7:") && text.contains("empty.pem holds no certificate"), "{text}");
+}
+
+#[test]
+fn testssl_finds_nothing_above_low() {
+    let (folder, stand) = stand();
+    let upstream = echo();
+    let gate = gate(folder, &upstream, TLS, "rate_limit: [{ name: all, by: [address], limit: 100000/1s }]\n");
+    let findings = stand.folder.join("findings.json");
+    let target = format!("localhost:{}", gate.data.port());
+    let words = [
+        "--quiet",
+        "--color",
+        "0",
+        "--add-ca",
+        &stand.ca,
+        "--jsonfile",
+        &findings.to_string_lossy(),
+        "--ip",
+        "127.0.0.1",
+    ];
+    let (_, text) = run("testssl", &[&words[..], &[&target]].concat());
+    let findings = std::fs::read_to_string(&findings).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let findings: serde_json::Value =
+        serde_json::from_str(&findings).unwrap_or_else(|error| panic!("{error}: {findings}"));
+    let findings = findings.as_array().expect("a list");
+    // It did look: a run that was cut short would find nothing either.
+    for looked in ["BREACH", "TLS1_3", "heartbleed", "cipher_order", "HSTS"] {
+        let found = findings.iter().find(|finding| finding["id"].as_str().is_some_and(|id| id.starts_with(looked)));
+        assert!(found.is_some(), "{looked} was not looked at: {text}");
+    }
+    let is_low =
+        |finding: &&serde_json::Value| ["OK", "INFO", "LOW", "DEBUG"].iter().any(|low| finding["severity"] == *low);
+    let above: Vec<_> = findings.iter().filter(|finding| !is_low(finding)).collect();
+    assert!(above.is_empty(), "{above:#?}");
 }
