@@ -153,6 +153,22 @@ fn the_name_chooses_the_certificate() {
 }
 
 #[test]
+fn row_64_a_connection_opened_for_one_name_meets_the_whole_policy_of_the_host_it_asks() {
+    let (folder, stand) = stand();
+    let upstream = echo();
+    let routes = "routes:\n  - { name: open, match: { host: localhost, path: /** } }\n  \
+                  - { name: closed, match: { host: other.test, path: /** }, limits: { body_bytes: 1B } }\n";
+    let mut gate = gate(folder, &upstream, TLS, routes);
+    for words in [&["--http1.1"][..], &["--http2"]] {
+        let asks = ["-H", "Host: other.test", "-d", "too much", "-w", " %{http_code}"];
+        let (ok, text) = curl(&gate, &stand.ca, &[words, &asks[..]].concat());
+        assert!(ok && text.ends_with(" 413"), "{text}");
+    }
+    assert_eq!(gate.wait_for("the refusal", |line| line["status"] == 413)["route"], "closed");
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
 fn row_186_a_reload_shows_the_new_certificate_and_a_bad_file_keeps_the_old() {
     let (folder, stand) = stand();
     let upstream = echo();
