@@ -12,6 +12,7 @@ pub mod control;
 pub mod explain;
 pub mod life;
 pub mod listen;
+pub mod pressure;
 pub mod proxy;
 pub mod running;
 pub mod serve;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use portcullis_core::metric::Registry;
 use portcullis_guards::config::{Mistake, RouteConfig};
 use portcullis_guards::exchange::Exchange;
+use portcullis_guards::overload;
 use portcullis_guards::path::Path;
 use portcullis_guards::request_path::{Ground, request_path};
 
@@ -18,6 +19,7 @@ use crate::config::{Config, ListenerBounds};
 use crate::listen::door::Door;
 use crate::listen::metrics::TLS_CERTIFICATE_NOT_AFTER;
 use crate::proxy::upstream::{Upstream, prepare};
+use crate::proxy::concurrency::Places;
 
 /// One generation of the gateway.
 pub struct Running {
@@ -29,11 +31,15 @@ pub struct Running {
     pub challenges: Arc<Challenges>,
     /// Bounds that hold before a request is matched to a route.
     pub listener: ListenerBounds,
+    /// What is asked of connections, and when requests are shed.
+    pub overload: overload::Rules,
     /// The config it was made from.
     pub config: Config,
     upstreams: HashMap<Arc<str>, Arc<Upstream>>,
     /// The upstream of each route, by the route's index.
     by_route: Box<[Arc<Upstream>]>,
+    /// The places at each upstream.
+    pub concurrency: Places,
 }
 
 impl Running {
@@ -61,13 +67,12 @@ impl Running {
         }
         let doors = doors.into_boxed_slice();
         let listener = config.listener_bounds(&mut mistakes);
-        let path = match request_path(&config.path_config(), ground) {
-            Ok(path) if mistakes.is_empty() => path,
-            Ok(_) => return Err(mistakes),
-            Err(found) => {
-                mistakes.extend(found);
-                return Err(mistakes);
-            }
+        let path_config = config.path_config();
+        let path = request_path(&path_config, ground).map_err(|found| mistakes.extend(found));
+        let (path, overload) = match (path, overload::Rules::compile(&path_config)) {
+            (Ok(path), Ok(overload)) if mistakes.is_empty() => (path, overload),
+            // The guard is made from the same rules and has told what is wrong with them.
+            _ => return Err(mistakes),
         };
         // Only now: an upstream that will not run must leave nothing behind, no series either.
         let mut upstreams = HashMap::new();
@@ -80,7 +85,8 @@ impl Running {
             upstreams.insert(Arc::clone(&compiled.name), compiled);
         }
         let by_route = by_route(&config, &upstreams);
-        Ok(Running { path, doors, challenges, listener, config, upstreams, by_route })
+        let concurrency = Places::new(&config, &by_route, ground, previous.map(|previous| &previous.concurrency));
+        Ok(Running { path, doors, challenges, listener, overload, config, upstreams, by_route, concurrency })
     }
 
     /// Where this exchange goes.

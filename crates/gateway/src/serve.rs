@@ -13,7 +13,6 @@ use std::time::Duration;
 use portcullis_core::clock::Clock;
 use portcullis_core::metric::Registry;
 use portcullis_guards::access_log::LogSink;
-use portcullis_guards::breaker::Breakers;
 use portcullis_guards::config::Mistake;
 use portcullis_guards::request_path::Ground;
 use portcullis_store::counters::KeyHasher;
@@ -29,6 +28,7 @@ use crate::control;
 use crate::life::{Gate, Stage};
 use crate::listen;
 use crate::proxy::minder;
+use crate::pressure::{self, Sight};
 use crate::running::Running;
 use crate::telemetry;
 use crate::telemetry::log::Log;
@@ -110,13 +110,9 @@ pub struct Start {
 pub fn ground(config: &Config, log: Arc<dyn LogSink>) -> io::Result<Ground> {
     let metrics = Arc::new(Registry::new(&config.telemetry.prefix));
     let memory = config.counters.memory.as_usize();
-    Ok(Ground {
-        counters: Arc::new(MemoryCounters::new(memory).map_err(io::Error::other)?),
-        keys: KeyHasher::random().map_err(io::Error::other)?,
-        breakers: Arc::new(Breakers::new(Arc::clone(&metrics))),
-        metrics,
-        log,
-    })
+    let counters = Arc::new(MemoryCounters::new(memory).map_err(io::Error::other)?);
+    let keys = KeyHasher::random().map_err(io::Error::other)?;
+    Ok(Ground::new(metrics, counters, keys, log))
 }
 
 /// Serves until a signal ends it. Blocks.
@@ -129,6 +125,7 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     let log = Log::start(Arc::clone(&clock), config.log.format, log)?;
     let ground = ground(&config, Arc::clone(&log) as Arc<dyn LogSink>)?;
     telemetry::declare(&ground.metrics);
+    let sight = Sight::open(&ground.pressure);
     let workers = match config.workers {
         Some(workers) => workers,
         None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -159,6 +156,7 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
             control.place
         });
         tokio::task::spawn_local(acme::keep(Arc::clone(&gate)));
+        tokio::task::spawn_local(pressure::watch(Arc::clone(&gate), sight));
         let signals = Signals::listen()?;
         gate.advance(Stage::Serving);
         log.event(

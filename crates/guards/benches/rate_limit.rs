@@ -15,7 +15,6 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use portcullis_core::clock::Now;
 use portcullis_core::metric::Registry;
 use portcullis_guards::access_log::LogSink;
-use portcullis_guards::breaker::Breakers;
 use portcullis_guards::config::PathConfig;
 use portcullis_guards::exchange::{Arrival, Body, ClientAddress, Exchange, Touch};
 use portcullis_guards::guard::{Guard, ResponseHead};
@@ -41,13 +40,8 @@ impl LogSink for NoLog {
 /// A guard with these general policies, or the default one.
 fn guard(policies: Option<&str>) -> RateLimit {
     let metrics = Arc::new(Registry::new("p"));
-    let ground = Ground {
-        counters: Arc::new(MemoryCounters::new(64 << 20).expect("64 MiB")),
-        keys: KeyHasher::random().expect("randomness"),
-        log: Arc::new(NoLog),
-        breakers: Arc::new(Breakers::new(Arc::clone(&metrics))),
-        metrics,
-    };
+    let counters = Arc::new(MemoryCounters::new(64 << 20).expect("64 MiB"));
+    let ground = Ground::new(metrics, counters, KeyHasher::random().expect("randomness"), Arc::new(NoLog));
     let rate_limit = policies.map(|policies| serde_json::from_str(policies).expect("policies"));
     let config = PathConfig { rate_limit, ..PathConfig::default() };
     rate_limit::build(&config, &ground).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))

@@ -13,7 +13,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use portcullis_core::clock::Now;
 use portcullis_core::metric::Registry;
 use portcullis_guards::access_log::LogSink;
-use portcullis_guards::breaker::Breakers;
 use portcullis_guards::config::PathConfig;
 use portcullis_guards::exchange::{Arrival, Body, Exchange, Touch};
 use portcullis_guards::guard::{Guard, Verdict};
@@ -39,13 +38,8 @@ impl LogSink for NoLog {
 
 fn ground() -> Ground {
     let metrics = Arc::new(Registry::new("portcullis"));
-    Ground {
-        counters: Arc::new(MemoryCounters::new(BYTES_MIN).expect("the least is enough")),
-        keys: KeyHasher::from_seed([7; 16]),
-        log: Arc::new(NoLog),
-        breakers: Arc::new(Breakers::new(Arc::clone(&metrics))),
-        metrics,
-    }
+    let counters = Arc::new(MemoryCounters::new(BYTES_MIN).expect("the least is enough"));
+    Ground::new(metrics, counters, KeyHasher::from_seed([7; 16]), Arc::new(NoLog))
 }
 
 fn config(routes: &[serde_json::Value]) -> PathConfig {

@@ -4,7 +4,7 @@
 
 use portcullis_core::metric::Declaration;
 
-use crate::{access_log, breaker, rate_limit};
+use crate::{access_log, breaker, overload, rate_limit};
 
 /// One guard as the tools see it.
 pub struct Room {
@@ -22,6 +22,7 @@ pub const ALL: &[Room] = &[
     Room { name: "access_log", source: include_str!("access_log/mod.rs"), metrics: access_log::metrics::ALL },
     Room { name: "security_headers", source: include_str!("security_headers/mod.rs"), metrics: &[] },
     Room { name: "client_address", source: include_str!("client_address/mod.rs"), metrics: &[] },
+    Room { name: "overload", source: include_str!("overload/mod.rs"), metrics: overload::metrics::ALL },
     Room { name: "route", source: include_str!("route/mod.rs"), metrics: &[] },
     Room { name: "limits", source: include_str!("limits/mod.rs"), metrics: &[] },
     Room { name: "rate_limit", source: include_str!("rate_limit/mod.rs"), metrics: rate_limit::metrics::ALL },

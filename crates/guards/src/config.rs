@@ -12,7 +12,7 @@ use portcullis_core::units::Cidr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{access_log, breaker, client_address, limits, rate_limit, request_id, route, security_headers};
+use crate::{access_log, breaker, client_address, limits, overload, rate_limit, request_id, route, security_headers};
 
 /// Everything the guards are told.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -28,6 +28,8 @@ pub struct PathConfig {
     pub trusted_proxies: Vec<Cidr>,
     /// How the client's address is found and grouped.
     pub client_address: client_address::Config,
+    /// What the gateway carries at most; more is shed.
+    pub overload: overload::Config,
     /// Bounds on size and time.
     pub limits: limits::Config,
     /// Rate limits of every route that has none of its own. Default: 100 requests a second for an address, bursts of 200.
@@ -55,6 +57,7 @@ impl PathConfig {
             access_log: self.access_log.over(&access_log::Config::defaults()),
             security_headers: self.security_headers.over(&security_headers::Config::defaults()),
             client_address: self.client_address.over(&client_address::Config::defaults()),
+            overload: self.overload.over(&overload::Config::defaults()),
             limits: self.limits.over(&limits::Config::defaults()),
             rate_limit: Some(self.rate_limit.unwrap_or_else(|| vec![rate_limit::Config::defaults()])),
             ..self

@@ -20,6 +20,7 @@ pub mod access_log;
 pub mod breaker;
 pub mod client_address;
 pub mod limits;
+pub mod overload;
 pub mod rate_limit;
 pub mod request_id;
 pub mod route;

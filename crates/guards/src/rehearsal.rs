@@ -13,7 +13,6 @@ use portcullis_store::counters::KeyHasher;
 use portcullis_store::memory::counters::{BYTES_MIN, MemoryCounters};
 
 use crate::access_log::LogSink;
-use crate::breaker::Breakers;
 use crate::exchange::{Arrival, Body, Exchange, Touch};
 use crate::guard::{End, Guard, Outcome, ResponseHead, Verdict};
 use crate::request_path::Ground;
@@ -42,13 +41,9 @@ impl Lines {
 pub(crate) fn ground() -> (Ground, Arc<Lines>) {
     let metrics = Arc::new(Registry::new("portcullis"));
     let lines = Arc::new(Lines::default());
-    let ground = Ground {
-        counters: Arc::new(MemoryCounters::new(BYTES_MIN).unwrap()),
-        keys: KeyHasher::from_seed([7; 16]),
-        log: Arc::clone(&lines) as Arc<dyn LogSink>,
-        breakers: Arc::new(Breakers::new(Arc::clone(&metrics))),
-        metrics,
-    };
+    let counters = Arc::new(MemoryCounters::new(BYTES_MIN).unwrap());
+    let log = Arc::clone(&lines) as Arc<dyn LogSink>;
+    let ground = Ground::new(metrics, counters, KeyHasher::from_seed([7; 16]), log);
     (ground, lines)
 }
 

@@ -14,8 +14,9 @@ use crate::access_log::LogSink;
 use crate::breaker::Breakers;
 use crate::config::{Mistake, PathConfig, all_or_mistakes};
 use crate::guard::{Fact, Guard};
+use crate::overload::{Connections, Pressure};
 use crate::path::{Path, PathBuilder};
-use crate::{access_log, breaker, client_address, limits, rate_limit, request_id, route, security_headers};
+use crate::{access_log, breaker, client_address, limits, overload, rate_limit, request_id, route, security_headers};
 
 /// What guards stand on: the parts that outlive a reload.
 #[derive(Clone)]
@@ -30,6 +31,27 @@ pub struct Ground {
     pub log: Arc<dyn LogSink>,
     /// The breakers of all upstreams, kept by name.
     pub breakers: Arc<Breakers>,
+    /// Who has how many connections.
+    pub connections: Arc<Connections>,
+    /// How short memory and descriptors are.
+    pub pressure: Arc<Pressure>,
+}
+
+impl Ground {
+    /// A ground on which nothing has happened yet.
+    #[must_use]
+    pub fn new(metrics: Arc<Registry>, counters: Arc<dyn Counters>, keys: KeyHasher, log: Arc<dyn LogSink>) -> Ground {
+        let pressure = Arc::new(Pressure::new(&metrics));
+        Ground {
+            counters,
+            keys,
+            log,
+            breakers: Arc::new(Breakers::new(Arc::clone(&metrics))),
+            connections: Arc::new(Connections::new(&metrics, Arc::clone(&pressure))),
+            pressure,
+            metrics,
+        }
+    }
 }
 
 /// Builds the request path from its config.
@@ -43,6 +65,7 @@ pub fn request_path(config: &PathConfig, ground: &Ground) -> Result<Path, Vec<Mi
         access_log::build(config, ground), // sees every outcome, refusals and hang-ups included
         security_headers::build(config, ground), // outside the rest, so that refusals carry them too
         client_address::build(config, ground), // gives ClientAddress
+        overload::build(config, ground), // the global rate, and pressure; connections are counted by the listener
         route::build(config, ground), // gives Route: which upstream, which rules
         limits::build(config, ground), // sets deadline and body bounds for everything below
         rate_limit::build(config, ground), // by address, header, API key

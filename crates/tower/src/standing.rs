@@ -15,7 +15,6 @@ use portcullis_core::clock::{Clock, rfc3339};
 use portcullis_core::metric::Registry;
 use portcullis_core::units::ByteSize;
 use portcullis_guards::access_log::LogSink;
-use portcullis_guards::breaker::Breakers;
 use portcullis_guards::request_path::Ground;
 use portcullis_store::counters::{KeyHasher, SeedError};
 use portcullis_store::memory::counters::{MemoryCounters, TableError};
@@ -199,13 +198,8 @@ impl Builder {
             Some(log) => log,
             None => Arc::new(Lines::start(io::stdout())?),
         };
-        let ground = Ground {
-            counters: Arc::new(MemoryCounters::new(self.counters.as_usize())?),
-            keys: KeyHasher::random()?,
-            breakers: Arc::new(Breakers::new(Arc::clone(&metrics))),
-            metrics,
-            log,
-        };
+        let counters = Arc::new(MemoryCounters::new(self.counters.as_usize())?);
+        let ground = Ground::new(metrics, counters, KeyHasher::random()?, log);
         Ok(Standing {
             ground,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::start())),

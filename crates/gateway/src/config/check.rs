@@ -59,6 +59,9 @@ impl Config {
             );
         }
         for (name, upstream) in &self.upstreams {
+            for (field, message) in upstream.concurrency.mistakes() {
+                wrong(&format!("upstreams.{name}.concurrency.{field}"), message.to_owned());
+            }
             if upstream.timeout.connect.is_some_and(|time| time.is_zero()) {
                 wrong(&format!("upstreams.{name}.timeout.connect"), "must be more than 0".to_owned());
             }

@@ -7,6 +7,7 @@
 
 mod check;
 mod control;
+pub mod concurrency;
 pub mod listen;
 pub mod upstream;
 

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use self::care::{DnsConfig, HealthCheckConfig, OutlierConfig};
 use self::place::{Balance, Protocol, TargetConfig};
 use self::tls::TlsConfig;
+use super::concurrency::ConcurrencyConfig;
 
 /// Header fields in their compiled form.
 pub type Fields = Vec<(HeaderName, HeaderValue)>;
@@ -63,6 +64,8 @@ pub struct UpstreamConfig {
     pub circuit_breaker: breaker::Config,
     /// Connections that are kept open to it.
     pub keep_alive: KeepAliveConfig,
+    /// How many requests it has at once, and how others wait.
+    pub concurrency: ConcurrencyConfig,
 }
 
 /// Which `Host` the upstream sees.

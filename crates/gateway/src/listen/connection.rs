@@ -17,6 +17,7 @@ use std::time::Duration;
 use portcullis_core::clock::nanos;
 use portcullis_core::refusal::{Code, Refusal};
 use portcullis_guards::exchange::Tls;
+use portcullis_guards::overload::Slot;
 use tokio::net::TcpStream;
 
 use super::arrive::{Arrived, arrive};
@@ -57,10 +58,11 @@ pub struct Connection {
 }
 
 /// Serves one accepted socket until it closes.
-pub async fn serve(core: Rc<Core>, socket: TcpStream, peer: SocketAddr, door: usize) {
+pub async fn serve(core: Rc<Core>, socket: TcpStream, peer: SocketAddr, door: usize, mut slot: Slot) {
     let watch = Rc::new(core.sweep.list());
     // A connection that says nothing gets no more time for its handshake and first head than one that says half of it.
     watch.arm(core.sweep.coarse_now_nanos().saturating_add(nanos(core.running().listener.header_timeout)));
+    watch.rest(core.sweep.coarse_now_nanos());
     let arrived = {
         let running = core.running();
         // A door vanishes only with its address, and that needs a restart.
@@ -68,6 +70,9 @@ pub async fn serve(core: Rc<Core>, socket: TcpStream, peer: SocketAddr, door: us
         Box::pin(within(&watch, arrive(door, socket, peer, &core.gate.handshakes))).await
     };
     let Some(Ok(Arrived { socket, peer, tls, is_http2 })) = arrived else { return };
+    if slot.count_for(&core.running().overload, peer.ip()).is_err() {
+        return;
+    }
     let connection = Rc::new(Connection {
         core,
         peer,
@@ -146,6 +151,7 @@ impl Connection {
         let until = now.saturating_add(nanos(self.core.running().listener.idle));
         self.rests_until_nanos.set(until);
         self.watch.arm(until);
+        self.watch.rest(now);
     }
 
     /// Whether it only rests: there is nothing to cut, but what serves it can be put away.
@@ -156,6 +162,7 @@ impl Connection {
     /// What served it was put away; the rest goes on.
     pub fn go_on_resting(&self) {
         self.watch.arm(self.rests_until_nanos.get());
+        self.watch.rest(self.core.sweep.coarse_now_nanos());
     }
 
     /// The gateway ends: a connection that rests is closed soon, but not at once, because a request may be on its way to

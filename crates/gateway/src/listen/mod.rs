@@ -21,11 +21,12 @@ pub mod wire;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_core::clock::Clock;
+use portcullis_core::clock::{Clock, nanos};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
@@ -39,6 +40,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long accept pauses when the process or the system is out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// While that lasts, the log says so this often.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// How long accept waits for a place when the core has all the connections it may have.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
@@ -103,10 +107,15 @@ async fn sweep(core: Rc<Core>) {
         let now = core.gate.clock.now();
         core.sweep.run(now.monotonic_nanos);
         core.gate.log.flush_this_core();
+        let is_short = core.gate.ground.pressure.is_on();
+        if is_short {
+            core.sweep.end_rests(now.monotonic_nanos);
+        }
         since_prune += SWEEP_EVERY;
         if since_prune >= PRUNE_EVERY {
             since_prune = Duration::ZERO;
-            core.pools.prune(now.monotonic_nanos);
+            // Where room is needed, nothing has rested too short a time.
+            core.pools.prune(if is_short { u64::MAX } else { now.monotonic_nanos });
         }
         let stage = core.gate.stage();
         if stage != told {
@@ -119,6 +128,7 @@ async fn sweep(core: Rc<Core>) {
 /// `door` is the listener's place in the config.
 async fn accept(core: Rc<Core>, listener: TcpListener, door: usize) {
     let mut stage = core.gate.stages();
+    let mut told_nanos = None;
     loop {
         if core.sweep.len() >= core.running().listener.most_connections && core.gate.stage() < Stage::Closing {
             tokio::time::sleep(FULL_PAUSE).await;
@@ -130,7 +140,7 @@ async fn accept(core: Rc<Core>, listener: TcpListener, door: usize) {
         };
         match accepted {
             Ok((socket, peer)) => begin(&core, socket, peer, door),
-            Err(error) => pause_after(&core, &error).await,
+            Err(error) => pause_after(&core, &error, &mut told_nanos).await,
         }
     }
     // What the kernel has already accepted for us belongs to someone who is waiting: closing now would reset it.
@@ -148,21 +158,32 @@ async fn poll_once(listener: &TcpListener) -> Option<io::Result<(tokio::net::Tcp
 }
 
 fn begin(core: &Rc<Core>, socket: tokio::net::TcpStream, peer: SocketAddr, door: usize) {
+    let running = core.running();
+    // Whom a proxy speaks for is known only when its header was read; until then it counts for nobody.
+    let is_proxy = running.doors.get(door).is_some_and(|door| door.expects_proxy_header(peer.ip()));
+    let counted = (!is_proxy).then_some(peer.ip());
+    // One too many is closed before a byte of it is read; why is counted.
+    let connections = &core.gate.ground.connections;
+    let Ok(slot) = connections.admit(&running.overload, counted, socket.as_raw_fd()) else { return };
     // Without it a response of several writes waits for the client's delayed acknowledgement. Failing to set it only
     // costs latency.
     let _ = socket.set_nodelay(true);
-    tokio::task::spawn_local(connection::serve(Rc::clone(core), socket, peer, door));
+    tokio::task::spawn_local(connection::serve(Rc::clone(core), socket, peer, door, slot));
 }
 
 /// One broken connection is nobody's problem; having no descriptors left is everybody's, and asking again at once would
 /// only burn the core.
-async fn pause_after(core: &Core, error: &io::Error) {
+async fn pause_after(core: &Core, error: &io::Error, told_nanos: &mut Option<u64>) {
     let is_about_one_connection = matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     );
     if !is_about_one_connection {
-        core.gate.log.event("warn", "accept_failed", &[("error", &error.to_string())]);
+        let now = core.sweep.coarse_now_nanos();
+        if told_nanos.is_none_or(|told| now.saturating_sub(told) >= nanos(TELL_EVERY)) {
+            *told_nanos = Some(now);
+            core.gate.log.event("warn", "accept_failed", &[("error", &error.to_string())]);
+        }
         tokio::time::sleep(EXHAUSTED_PAUSE).await;
     }
 }

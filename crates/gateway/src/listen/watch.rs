@@ -10,15 +10,21 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use portcullis_core::clock::nanos;
 use slab::Slab;
 
 /// How often deadlines are looked at, and so how late one can be noticed.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
+/// A connection that rests is not closed for want of room before this: its next request may be on its way.
+const SHORTEST_REST: Duration = Duration::from_millis(200);
+
 /// The deadline of one connection, whatever it waits for at the moment.
 pub struct Watch {
     deadline_nanos: Cell<u64>,
     has_passed: Cell<bool>,
+    /// Since when nothing is going on; `None` while something is.
+    resting_since_nanos: Cell<Option<u64>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -27,6 +33,12 @@ impl Watch {
     pub fn arm(&self, deadline_nanos: u64) {
         self.deadline_nanos.set(deadline_nanos);
         self.has_passed.set(false);
+        self.resting_since_nanos.set(None);
+    }
+
+    /// Nothing is going on until the deadline is set anew: it may be ended before when room is needed.
+    pub fn rest(&self, now_nanos: u64) {
+        self.resting_since_nanos.set(Some(now_nanos));
     }
 
     /// Whether the deadline has passed.
@@ -63,6 +75,7 @@ impl Sweep {
         let watch = Rc::new(Watch {
             deadline_nanos: Cell::new(u64::MAX),
             has_passed: Cell::new(false),
+            resting_since_nanos: Cell::new(None),
             waker: RefCell::new(None),
         });
         let key = self.watches.borrow_mut().insert(Rc::clone(&watch));
@@ -80,6 +93,17 @@ impl Sweep {
                 waker.wake_by_ref();
             }
         }
+    }
+
+    /// Ends the rest of all that have rested for [`SHORTEST_REST`]: their room is needed.
+    pub fn end_rests(&self, now_nanos: u64) {
+        for (_, watch) in self.watches.borrow().iter() {
+            let Some(since) = watch.resting_since_nanos.get() else { continue };
+            if now_nanos.saturating_sub(since) >= nanos(SHORTEST_REST) {
+                watch.deadline_nanos.set(now_nanos);
+            }
+        }
+        self.run(now_nanos);
     }
 
     /// The time of the last sweep: at most [`SWEEP_EVERY`] old while the core is not starved, and free to read.
@@ -135,6 +159,20 @@ mod tests {
         assert!(watch.has_passed());
         watch.arm(200);
         assert!(!watch.has_passed());
+    }
+
+    #[test]
+    fn only_what_rests_is_ended_when_room_is_needed() {
+        let sweep = Rc::new(Sweep::default());
+        let (busy, resting, fresh) = (sweep.list(), sweep.list(), sweep.list());
+        let second = 1_000_000_000;
+        for (watch, since) in [(&busy, 0), (&resting, 0), (&fresh, second)] {
+            watch.arm(60 * second);
+            watch.rest(since);
+        }
+        busy.arm(60 * second);
+        sweep.end_rests(second + 1);
+        assert_eq!((busy.has_passed(), resting.has_passed(), fresh.has_passed()), (false, true, false));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 pub mod answer;
 mod attempt;
 pub mod dial;
+pub mod concurrency;
 pub mod fields;
 pub mod minder;
 pub mod pool;
@@ -36,6 +37,7 @@ use portcullis_guards::trail::Rule;
 
 use self::answer::Stream;
 use self::attempt::{Failed, Outgoing};
+use self::concurrency::Place;
 use self::pool::Lease;
 use self::upstream::Upstream;
 use crate::visit::Visit;
@@ -55,6 +57,7 @@ pub async fn forward(visit: &mut Visit, body: Incoming) -> Result<(ResponseHead,
     if let (Some(total), Some(bounds)) = (upstream.total, &mut visit.exchange.bounds) {
         bounds.deadline_nanos = bounds.deadline_nanos.min(visit.exchange.now.after(total));
     }
+    let place = place(visit).await?;
     let mut outgoing = Outgoing::new(visit, &upstream, body);
     let mut permit = visit.exchange.permit.take();
     let mut avoid = None;
@@ -75,7 +78,7 @@ pub async fn forward(visit: &mut Visit, body: Incoming) -> Result<(ResponseHead,
                 return Ok((head, Stream::Bytes(Bytes::new())));
             }
             Ok((head, incoming, lease)) => {
-                let held = Held { lease, permit, status: head.status, upstream };
+                let held = Held { lease, permit, status: head.status, upstream, _place: place };
                 return Ok((head, Stream::Upstream(incoming, Some(held))));
             }
             Err(failed) => failed,
@@ -90,6 +93,15 @@ pub async fn forward(visit: &mut Visit, body: Incoming) -> Result<(ResponseHead,
             Err(refusal) => return Err(refusal),
         };
     }
+}
+
+/// A place among the requests that the upstream has at once.
+async fn place(visit: &mut Visit) -> Result<Option<Place>, Refusal> {
+    let Some(concurrency) = visit.running.concurrency.of(&visit.exchange).cloned() else { return Ok(None) };
+    concurrency.enter(visit.connection.core.sweep.coarse_now_nanos()).await.map(Some).map_err(|shed| {
+        visit.exchange.by_rule(Rule::Fixed(shed.name()));
+        overloaded()
+    })
 }
 
 fn report_failure(permit: Option<OwnedPermit>, failed: &Failed, now: u64) {
@@ -133,13 +145,14 @@ async fn again(
     breaker.admit_owned(now).map(Some).map_err(|_| last_word)
 }
 
-/// What an answer holds until its last byte: the connection it comes on, and the breaker's permit. The verdict is given at
+/// What an answer holds until its last byte: the connection it comes on, its place, and the breaker's permit. The verdict is given at
 /// the end, because a status is no success before its body is whole. Dropped, it is neutral and closes the connection.
 pub struct Held {
     lease: Lease,
     permit: Option<OwnedPermit>,
     status: StatusCode,
     upstream: Arc<Upstream>,
+    _place: Option<Place>,
 }
 
 impl Held {

@@ -9,6 +9,7 @@ pub mod log;
 pub mod pages;
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 use portcullis_core::metric::{Declaration, Kind, Label, Registry, Values};
 
 use crate::life::{Gate, LAST_RELOAD_SUCCESS};
+use crate::proxy::concurrency;
 use crate::proxy::targets::metrics as targets;
 
 /// Connections at once; more wait in the kernel's queue.
@@ -52,6 +54,8 @@ pub const ALL: &[&Declaration] = &[
     &targets::LOOKUPS,
     &targets::ADDRESSES,
     &targets::TLS_FAILURES,
+    &concurrency::IN_FLIGHT,
+    &concurrency::QUEUE_LENGTH,
 ];
 
 /// Makes the series that stand from the start.
@@ -63,10 +67,15 @@ pub fn declare(metrics: &Registry) {
 pub async fn serve(gate: Arc<Gate>, listener: StdListener) -> std::io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut reserve = Reserve::default();
     loop {
+        reserve.fill();
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
         let Ok((socket, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            // Nearly always: there is no descriptor left. The next turn has one of ours.
+            if !reserve.give() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             continue;
         };
         let gate = Arc::clone(&gate);
@@ -85,6 +94,28 @@ pub async fn serve(gate: Arc<Gate>, listener: StdListener) -> std::io::Result<()
             let _ = tokio::time::timeout(LONGEST_CONNECTION, connection).await;
             drop(place);
         });
+    }
+}
+
+/// Descriptors that are kept only to be given up when there is no other for somebody who asks how things are.
+#[derive(Default)]
+struct Reserve(Vec<File>);
+
+impl Reserve {
+    const MOST: usize = 4;
+
+    /// Takes what is missing, as far as there is any.
+    fn fill(&mut self) {
+        while self.0.len() < Reserve::MOST
+            && let Ok(file) = File::open("/dev/null")
+        {
+            self.0.push(file);
+        }
+    }
+
+    /// Gives one up; whether there was one.
+    fn give(&mut self) -> bool {
+        self.0.pop().is_some()
     }
 }
 

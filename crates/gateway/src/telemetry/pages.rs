@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use portcullis_core::clock::Clock;
+use portcullis_guards::overload::{Level, Resource};
 use serde_json::{Value, json};
 
 use crate::life::{Gate, Stage};
@@ -70,6 +71,7 @@ fn health(gate: &Gate) -> Response<Bytes> {
             "attempts": reloads.attempts,
             "refused": reloads.refused,
         },
+        "overload": overload(gate),
         "upstreams": upstreams,
     });
     json_page(status, &body)
@@ -91,9 +93,24 @@ fn targets(upstream: &Upstream, now_nanos: u64) -> Value {
     Value::Object(targets.collect())
 }
 
+/// How short the process is of anything. A resource that nobody could look at is `unknown`.
+fn overload(gate: &Gate) -> Value {
+    let (pressure, levels) = (&gate.ground.pressure, gate.ground.pressure.levels());
+    let of = |resource, level: Level| match pressure.reading(resource) {
+        Some(reading) => json!({ "level": level.name(), "used": reading.used, "limit": reading.limit }),
+        None => json!({ "level": "unknown" }),
+    };
+    json!({
+        "connections": gate.ground.connections.open(),
+        "memory": of(Resource::Memory, levels.memory),
+        "descriptors": of(Resource::Descriptors, levels.descriptors),
+    })
+}
+
 fn metrics(gate: &Gate) -> Response<Bytes> {
     // A breaker that turned half-open without traffic must not look open for ever.
     gate.ground.breakers.refresh(gate.clock.now().monotonic_nanos);
+    gate.running().concurrency.show();
     let mut response = Response::new(Bytes::from(gate.ground.metrics.render()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
     response

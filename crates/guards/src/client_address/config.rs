@@ -74,6 +74,12 @@ impl Config {
         }
     }
 
+    /// The bits of an IPv6 address that make its group. A prefix that is out of bounds, which `compile` tells, is the
+    /// nearest one within.
+    pub(crate) fn ipv6_mask(&self) -> u128 {
+        u128::MAX << (128 - u32::from(self.ipv6_prefix.unwrap_or(64).clamp(48, 128)))
+    }
+
     /// Checks the bounds. `at` is where this config stands.
     ///
     /// # Errors
@@ -101,7 +107,7 @@ impl Config {
         Ok(Rules {
             trusted: TrustedProxies::new(trusted_proxies),
             header: whole.header.unwrap_or(ForwardingHeader::XForwardedFor),
-            ipv6_mask: u128::MAX << (128 - u32::from(prefix)),
+            ipv6_mask: whole.ipv6_mask(),
             believe_host: whole.believe_host.unwrap_or(false),
         })
     }

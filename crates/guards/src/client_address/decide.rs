@@ -70,11 +70,15 @@ pub(super) fn decide(rules: &Rules, facts: &Facts<'_>) -> Decision {
 }
 
 fn client(rules: &Rules, address: IpAddr, peer_is_trusted: bool) -> ClientAddress {
-    let group = match address {
+    ClientAddress { address, group: group(address, rules.ipv6_mask), peer_is_trusted }
+}
+
+/// Whom `address` counts with: itself, or all of its network where it is IPv6.
+pub(crate) fn group(address: IpAddr, ipv6_mask: u128) -> IpAddr {
+    match address {
         IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & rules.ipv6_mask)),
-    };
-    ClientAddress { address, group, peer_is_trusted }
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & ipv6_mask)),
+    }
 }
 
 fn walk(rules: &Rules, facts: &Facts<'_>, peer: IpAddr) -> Walk {

@@ -34,6 +34,7 @@ mod trusted;
 
 pub use config::{Config, ForwardingHeader, Rules};
 pub use decide::MAX_HOPS;
+pub(crate) use decide::group;
 pub(crate) use rebuild::address_text;
 pub use trusted::TrustedProxies;
 

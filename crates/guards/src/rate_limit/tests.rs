@@ -22,7 +22,6 @@ use serde_json::{Value, json};
 
 use super::RateLimit;
 use crate::access_log::LogSink;
-use crate::breaker::Breakers;
 use crate::config::PathConfig;
 use crate::exchange::{Arrival, Body, ClientAddress, Exchange, Touch};
 use crate::guard::{Guard, ResponseHead, Verdict};
@@ -41,13 +40,8 @@ impl LogSink for NoLog {
 
 fn ground_of(bytes: usize) -> Ground {
     let metrics = Arc::new(Registry::new("p"));
-    Ground {
-        counters: Arc::new(MemoryCounters::new(bytes).unwrap()),
-        keys: KeyHasher::from_seed([7; 16]),
-        log: Arc::new(NoLog),
-        breakers: Arc::new(Breakers::new(Arc::clone(&metrics))),
-        metrics,
-    }
+    let counters = Arc::new(MemoryCounters::new(bytes).unwrap());
+    Ground::new(metrics, counters, KeyHasher::from_seed([7; 16]), Arc::new(NoLog))
 }
 
 fn ground() -> Ground {
