@@ -1,4 +1,4 @@
-//! Looks at the process's memory and descriptors ten times a second, on the thread that serves no requests.
+//! Looks at the process's memory and descriptors ten times a second or more, on the thread that serves no requests.
 //!
 //! What is seen goes to [`Pressure`], which guards and listeners read. At start the limit on descriptors is raised to what
 //! the system allows, and the last of them are kept for the gateway itself.
@@ -18,6 +18,8 @@ use crate::life::Gate;
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often from half of a limit on: a flood can fill the rest in less than a tenth of a second.
+const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(20);
 /// Kernels before 6.2 do not tell the number of descriptors; counting them is dear, so it is done seldom.
 const COUNT_EVERY_LOOKS: u32 = 10;
 /// At least and at most this many descriptors are kept from clients; an eighth of all in between.
@@ -30,8 +32,6 @@ pub struct Sight {
     page_bytes: u64,
     /// Of the control group or the machine.
     memory_limit: Option<u64>,
-    /// Descriptors for clients: the limit without the reserve.
-    descriptors_limit: u64,
     looks: u32,
     counted: Option<u64>,
 }
@@ -40,14 +40,12 @@ impl Sight {
     /// Raises the limit on descriptors and finds out what the limits are.
     #[must_use]
     pub fn open(pressure: &Pressure) -> Sight {
-        let limit = raise_descriptors();
-        let reserve = (limit / 8).clamp(*RESERVE.start(), *RESERVE.end()).min(limit / 2);
-        pressure.reserve_descriptors(limit - reserve);
+        raise_descriptors();
+        pressure.reserve_descriptors(for_clients());
         Sight {
             memory: File::open("/proc/self/statm").ok(),
             page_bytes: rustix::param::page_size() as u64,
             memory_limit: [group_limit(), machine_memory()].into_iter().flatten().min(),
-            descriptors_limit: limit - reserve,
             looks: 0,
             counted: None,
         }
@@ -60,8 +58,10 @@ impl Sight {
             pressure.look(Resource::Memory, Reading { used, limit }, rules.marks);
         }
         if let Some(used) = self.descriptors() {
-            let reading = Reading { used, limit: self.descriptors_limit };
-            pressure.look(Resource::Descriptors, reading, rules.marks);
+            // The limit can be changed from outside (prlimit(1)) while the process runs.
+            let limit = for_clients();
+            pressure.reserve_descriptors(limit);
+            pressure.look(Resource::Descriptors, Reading { used, limit }, rules.marks);
         }
         let after = pressure.levels();
         let changed = [("memory", before.memory, after.memory), ("descriptors", before.descriptors, after.descriptors)];
@@ -95,29 +95,30 @@ impl Sight {
 
 /// Looks for ever.
 pub async fn watch(gate: Arc<Gate>, mut sight: Sight) {
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
         let running = gate.running();
         for (resource, level) in sight.look(&gate.ground.pressure, &running.overload) {
             let severity = if level == Level::Calm { "info" } else { "warn" };
             gate.log.event(severity, "pressure", &[("resource", resource), ("level", level.name())]);
         }
+        let readings = [Resource::Memory, Resource::Descriptors].map(|resource| gate.ground.pressure.reading(resource));
+        let is_half_full = readings.iter().flatten().any(|reading| reading.used > reading.limit / 2);
+        tokio::time::sleep(if is_half_full { LOOK_CLOSELY_EVERY } else { LOOK_EVERY }).await;
     }
 }
 
-/// Raises the soft limit to the hard one, and gives what then holds.
-fn raise_descriptors() -> u64 {
-    let limit = getrlimit(Limited::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let current = match setrlimit(Limited::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        // Not allowed: what there is must do.
-        Err(_) => limit.current,
-    };
-    // No limit: descriptor numbers are ints.
-    current.unwrap_or(i32::MAX as u64)
+/// Raises the soft limit to the hard one. Where that is not allowed, what there is must do.
+fn raise_descriptors() {
+    let maximum = getrlimit(Limited::Nofile).maximum;
+    let _ = setrlimit(Limited::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// Descriptors that clients may have: the limit without the reserve.
+fn for_clients() -> u64 {
+    // Without a limit: descriptor numbers are ints.
+    let limit = getrlimit(Limited::Nofile).current.unwrap_or(i32::MAX as u64);
+    let reserve = (limit / 8).clamp(*RESERVE.start(), *RESERVE.end()).min(limit / 2);
+    limit - reserve
 }
 
 /// The least memory limit of the process's control groups: its own or one above it, version 2 or 1.

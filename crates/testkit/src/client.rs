@@ -49,7 +49,12 @@ impl Client {
     /// When nobody listens, here and below: a test cannot go on.
     #[must_use]
     pub fn connect(address: SocketAddr) -> Client {
-        let socket = TcpStream::connect(address).expect("the gateway listens");
+        Client::over(TcpStream::connect(address).expect("the gateway listens"))
+    }
+
+    /// Speaks over a socket that is connected already, for example from an address of one's own.
+    #[must_use]
+    pub fn over(socket: TcpStream) -> Client {
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         socket.set_nodelay(true).expect("an option can be set");
         Client { socket, unread: Vec::new() }

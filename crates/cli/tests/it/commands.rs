@@ -99,6 +99,7 @@ fn explain_says_what_would_happen_and_changes_nothing() {
                 "access_log",
                 "security_headers",
                 "client_address",
+                "overload",
                 "route",
                 "limits",
                 "rate_limit",

@@ -7,6 +7,7 @@ mod edge;
 mod faults;
 mod life;
 mod misbehaving;
+mod overload;
 mod scenarios;
 mod secrets;
 mod services;

@@ -188,7 +188,10 @@ impl Keeper for Connection {
 
     fn head_begins(&self) {
         let timeout = nanos(self.core.running().listener.header_timeout);
-        self.watch.arm(self.core.sweep.coarse_now_nanos().saturating_add(timeout));
+        let now = self.core.sweep.coarse_now_nanos();
+        self.watch.arm(now.saturating_add(timeout));
+        // Half a head keeps a buffer and is nobody's request yet.
+        self.watch.rest(now);
     }
 
     fn rests(&self) {

@@ -16,14 +16,14 @@ use slab::Slab;
 /// How often deadlines are looked at, and so how late one can be noticed.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
-/// A connection that rests is not closed for want of room before this: its next request may be on its way.
+/// A connection is not closed for want of room before it has been without a request for so long: one may be on its way.
 const SHORTEST_REST: Duration = Duration::from_millis(200);
 
 /// The deadline of one connection, whatever it waits for at the moment.
 pub struct Watch {
     deadline_nanos: Cell<u64>,
     has_passed: Cell<bool>,
-    /// Since when nothing is going on; `None` while something is.
+    /// Since when there is no request; `None` while there is one.
     resting_since_nanos: Cell<Option<u64>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -36,7 +36,7 @@ impl Watch {
         self.resting_since_nanos.set(None);
     }
 
-    /// Nothing is going on until the deadline is set anew: it may be ended before when room is needed.
+    /// Until the deadline is set anew there is no request, or not yet: it may be ended before when room is needed.
     pub fn rest(&self, now_nanos: u64) {
         self.resting_since_nanos.set(Some(now_nanos));
     }
@@ -95,7 +95,7 @@ impl Sweep {
         }
     }
 
-    /// Ends the rest of all that have rested for [`SHORTEST_REST`]: their room is needed.
+    /// Ends all that have been without a request for [`SHORTEST_REST`]: their room is needed.
     pub fn end_rests(&self, now_nanos: u64) {
         for (_, watch) in self.watches.borrow().iter() {
             let Some(since) = watch.resting_since_nanos.get() else { continue };

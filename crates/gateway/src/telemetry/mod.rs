@@ -68,16 +68,18 @@ pub async fn serve(gate: Arc<Gate>, listener: StdListener) -> std::io::Result<()
     let listener = TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut reserve = Reserve::default();
+    reserve.fill();
     loop {
-        reserve.fill();
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
         let Ok((socket, _)) = listener.accept().await else {
             // Nearly always: there is no descriptor left. The next turn has one of ours.
             if !reserve.give() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
+                reserve.fill();
             }
             continue;
         };
+        reserve.fill();
         let gate = Arc::clone(&gate);
         tokio::task::spawn_local(async move {
             let service = service_fn(move |request: Request<Incoming>| {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use portcullis_core::metric::{Counter, Gauge, Registry};
 
 use super::config::Rules;
-use super::decide::Level;
+use super::decide::{Level, STILL_PASSING};
 use super::metrics::{CONNECTIONS, CONNECTIONS_REFUSED};
 use super::pressure::Pressure;
 
@@ -123,7 +123,7 @@ impl Connections {
         if !self.pressure.spares(descriptor) {
             return Err(Turned::Descriptors);
         }
-        if self.pressure.levels().memory == Level::Critical {
+        if self.pressure.levels().memory == Level::Critical && self.open() >= STILL_PASSING {
             return Err(Turned::Memory);
         }
         Ok(())

@@ -6,11 +6,12 @@
 
 use portcullis_store::counters::Outcome;
 
-/// From how many percent of the memory nothing at all is taken any more.
+/// From how many percent of the memory new connections are closed as well.
 const CRITICAL_PERCENT: u64 = 95;
 
-/// How many requests pass at once under pressure, so that a measure that is wrong, or memory that is not given back, makes
-/// the gateway slow and not dead.
+/// How many requests, and how many connections, are taken at once whatever the pressure. So few cannot be what fills the
+/// memory: then the measure is wrong, or memory that is free was not given back to the system, and refusing them too would
+/// keep the gateway dead for ever.
 pub(super) const STILL_PASSING: u64 = 16;
 
 /// What a client is told to wait when a resource is short: a few looks at it, and time for connections to go.
@@ -113,10 +114,8 @@ pub(super) fn decide(facts: &Facts<'_>) -> Result<(), (Shed, u64)> {
     let is_busy = || (facts.in_flight)() > STILL_PASSING;
     match (memory, descriptors) {
         (Level::Calm, Level::Calm) => {}
-        (Level::Critical, _) => return Err((Shed::Memory, PRESSURE_WAIT_NANOS)),
-        (Level::High, _) if is_busy() => return Err((Shed::Memory, PRESSURE_WAIT_NANOS)),
-        // The last descriptors are kept from clients at accept, so there is something left for these.
         (Level::Calm, _) if is_busy() => return Err((Shed::Descriptors, PRESSURE_WAIT_NANOS)),
+        _ if is_busy() => return Err((Shed::Memory, PRESSURE_WAIT_NANOS)),
         _ => {}
     }
     let outcome = (facts.rate)();

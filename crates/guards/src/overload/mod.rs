@@ -4,15 +4,15 @@
 //! Four bounds. **Connections per address**: counted over all cores, IPv6 by the configured network; one more is closed as
 //! it is accepted, before a byte is read. **Requests a second**: one token bucket for the whole process. **Descriptors and
 //! memory**: looked at ten times a second; above the high mark requests are refused, their connections and resting ones
-//! are closed, until the low mark is reached again. Above 95 % of the memory new connections are closed as well; the last
-//! descriptors are never given to clients. **Requests at an upstream** at once, with a short queue
+//! and half-sent ones are closed, until the low mark is reached again. Above 95 % of the memory new connections are closed
+//! as well; the last descriptors are never given to clients. **Requests at an upstream** at once, with a short queue
 //! (`upstreams.NAME.concurrency`): the proxy asks for a place before the first attempt. Health and metrics have a listener
-//! and a thread of their own, pass none of this, and keep a descriptor in reserve.
+//! and a thread of their own, pass none of this, and keep descriptors in reserve.
 //!
 //! # Refuses when
 //! `ERR_OVERLOADED`, 503 with `Retry-After`: more requests came than `requests_per_second` and `burst` allow; memory or
-//! descriptors are above the high mark (sixteen requests at once still pass, so that a wrong measure is not an outage;
-//! none where memory is nearly gone); an upstream's queue is full or took too long.
+//! descriptors are above the high mark (sixteen requests at once still pass, so that a wrong measure is not an outage); an
+//! upstream's queue is full or took too long.
 //!
 //! # Remembers
 //! For each address with an open connection how many it has: never more entries than connections. One counter for the

@@ -77,7 +77,8 @@ fn who_is_shed() {
         (High, Calm, many, true, Some(Shed::Memory)),
         (High, Calm, few, true, None),
         (High, Calm, few, false, Some(Shed::RequestsPerSecond)),
-        (Critical, Calm, 1, true, Some(Shed::Memory)),
+        (Critical, Calm, many, true, Some(Shed::Memory)),
+        (Critical, Calm, few, true, None),
         (Calm, High, many, true, Some(Shed::Descriptors)),
         (Calm, High, few, true, None),
         (Calm, Critical, many, true, Some(Shed::Descriptors)),
@@ -95,7 +96,7 @@ fn who_is_shed() {
 #[test]
 fn what_is_shed_for_pressure_takes_nothing_from_the_rate() {
     let levels = Levels { memory: Level::Critical, descriptors: Level::Calm };
-    let facts = Facts { levels, in_flight: &|| 1, rate: &|| panic!("the rate was asked") };
+    let facts = Facts { levels, in_flight: &|| 1000, rate: &|| panic!("the rate was asked") };
     assert!(decide(&facts).is_err());
 }
 
@@ -234,7 +235,11 @@ fn the_last_descriptors_and_the_last_memory_are_not_for_clients() {
     ground.pressure.look(Resource::Memory, Reading { used: 90, limit: 100 }, MARKS);
     assert!(connections.admit(&rules, Some(ip("203.0.113.1")), 5).is_ok());
     ground.pressure.look(Resource::Memory, Reading { used: 96, limit: 100 }, MARKS);
+    // So few cannot be what fills the memory.
+    let few: Vec<_> = (0..STILL_PASSING).map(|_| connections.admit(&rules, Some(ip("203.0.113.1")), 5)).collect();
+    assert!(few.iter().all(Result::is_ok));
     assert_eq!(connections.admit(&rules, Some(ip("203.0.113.1")), 5).err(), Some(Turned::Memory));
+    drop(few);
     assert_eq!((connections.open(), connections.addresses()), (0, 0));
 }
 
