@@ -6,8 +6,8 @@
 //! Invariant: a config that passed [`crate::running::Running::compile`] can be run; nothing is found wrong later.
 
 mod check;
-mod control;
 pub mod concurrency;
+mod control;
 pub mod listen;
 pub mod upstream;
 

@@ -143,7 +143,7 @@ fn over_many_threads_there_are_never_more_than_there_are_places() {
                         let places = Arc::clone(&places);
                         async move {
                             let entering = places.enter(index * MS);
-                            if (index + thread) % 7 == 0 {
+                            if (index + thread).is_multiple_of(7) {
                                 // Hangs up after one look.
                                 let mut entering = pin!(entering);
                                 std::future::poll_fn(|context| {
