@@ -29,7 +29,8 @@ fn a_resting_connection_keeps_little_more_than_its_socket_and_comes_back() {
         Folder::new(),
         &upstream,
         PLAIN,
-        "rate_limit: [{ name: all, by: [address], limit: 1000000/1s, burst: 1000000 }]\n",
+        "rate_limit: [{ name: all, by: [address], limit: 1000000/1s, burst: 1000000 }]\n\
+         overload: { connections_per_address: 10000 }\n",
     );
     let mut warm: Vec<Client> = (0..64).map(|_| Client::connect(gate.data)).collect();
     warm.iter_mut().for_each(|client| ask(client, "/warm"));
