@@ -18,8 +18,8 @@ use crate::acme::Challenges;
 use crate::config::{Config, ListenerBounds};
 use crate::listen::door::Door;
 use crate::listen::metrics::TLS_CERTIFICATE_NOT_AFTER;
-use crate::proxy::upstream::{Upstream, prepare};
 use crate::proxy::concurrency::Places;
+use crate::proxy::upstream::{Upstream, prepare};
 
 /// One generation of the gateway.
 pub struct Running {

@@ -9,8 +9,8 @@
 
 pub mod answer;
 mod attempt;
-pub mod dial;
 pub mod concurrency;
+pub mod dial;
 pub mod fields;
 pub mod minder;
 pub mod pool;
