@@ -19,12 +19,15 @@ pub const SWEEP_EVERY: Duration = Duration::from_millis(20);
 /// A connection is not closed for want of room before it has been without a request for so long: one may be on its way.
 const SHORTEST_REST: Duration = Duration::from_millis(200);
 
+/// A moment that does not come.
+const NEVER: u64 = u64::MAX;
+
 /// The deadline of one connection, whatever it waits for at the moment.
 pub struct Watch {
     deadline_nanos: Cell<u64>,
     has_passed: Cell<bool>,
-    /// Since when there is no request; `None` while there is one.
-    resting_since_nanos: Cell<Option<u64>>,
+    /// Since when there is no request; [`NEVER`] while there is one.
+    resting_since_nanos: Cell<u64>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -33,12 +36,12 @@ impl Watch {
     pub fn arm(&self, deadline_nanos: u64) {
         self.deadline_nanos.set(deadline_nanos);
         self.has_passed.set(false);
-        self.resting_since_nanos.set(None);
+        self.resting_since_nanos.set(NEVER);
     }
 
     /// Until the deadline is set anew there is no request, or not yet: it may be ended before when room is needed.
     pub fn rest(&self, now_nanos: u64) {
-        self.resting_since_nanos.set(Some(now_nanos));
+        self.resting_since_nanos.set(now_nanos);
     }
 
     /// Whether the deadline has passed.
@@ -75,7 +78,7 @@ impl Sweep {
         let watch = Rc::new(Watch {
             deadline_nanos: Cell::new(u64::MAX),
             has_passed: Cell::new(false),
-            resting_since_nanos: Cell::new(None),
+            resting_since_nanos: Cell::new(NEVER),
             waker: RefCell::new(None),
         });
         let key = self.watches.borrow_mut().insert(Rc::clone(&watch));
@@ -98,8 +101,7 @@ impl Sweep {
     /// Ends all that have been without a request for [`SHORTEST_REST`]: their room is needed.
     pub fn end_rests(&self, now_nanos: u64) {
         for (_, watch) in self.watches.borrow().iter() {
-            let Some(since) = watch.resting_since_nanos.get() else { continue };
-            if now_nanos.saturating_sub(since) >= nanos(SHORTEST_REST) {
+            if now_nanos.saturating_sub(watch.resting_since_nanos.get()) >= nanos(SHORTEST_REST) {
                 watch.deadline_nanos.set(now_nanos);
             }
         }

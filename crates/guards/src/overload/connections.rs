@@ -59,7 +59,10 @@ pub struct Connections {
 
 /// One connection's place. Dropped, it is free again.
 #[must_use = "a slot that is dropped counts no connection"]
-pub struct Slot {
+pub struct Slot(Box<Held>);
+
+/// Kept apart, so that a connection's task stays small while the connection rests.
+struct Held {
     connections: Arc<Connections>,
     /// Whom it is counted for; nobody where any number is allowed.
     group: Option<IpAddr>,
@@ -73,13 +76,14 @@ impl Slot {
     /// # Errors
     /// The address has all it may have; the connection must be closed. It is counted.
     pub fn count_for(&mut self, rules: &Rules, peer: IpAddr) -> Result<(), Turned> {
-        if self.is_told {
+        let held = &mut *self.0;
+        if held.is_told {
             return Ok(());
         }
-        self.is_told = true;
+        held.is_told = true;
         let Some(group) = rules.group_of(peer) else { return Ok(()) };
-        self.connections.take(rules, group).map_err(|turned| self.connections.turn_away(turned))?;
-        self.group = Some(group);
+        held.connections.take(rules, group).map_err(|turned| held.connections.turn_away(turned))?;
+        held.group = Some(group);
         Ok(())
     }
 }
@@ -107,7 +111,7 @@ impl Connections {
     pub fn admit(self: &Arc<Self>, rules: &Rules, peer: Option<IpAddr>, descriptor: i32) -> Result<Slot, Turned> {
         self.ask(descriptor).map_err(|turned| self.turn_away(turned))?;
         self.open.inc();
-        let mut slot = Slot { connections: Arc::clone(self), group: None, is_told: false };
+        let mut slot = Slot(Box::new(Held { connections: Arc::clone(self), group: None, is_told: false }));
         if let Some(peer) = peer {
             slot.count_for(rules, peer)?;
         }
@@ -175,9 +179,9 @@ impl Connections {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.connections.open.dec();
-        if let Some(group) = self.group {
-            self.connections.give_back(group);
+        self.0.connections.open.dec();
+        if let Some(group) = self.0.group {
+            self.0.connections.give_back(group);
         }
     }
 }
