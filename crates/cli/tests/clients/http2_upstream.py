@@ -25,18 +25,25 @@ def serve(client, number, refused):
             if not isinstance(event, h2.events.RequestReceived):
                 continue
             path = dict(event.headers)[b":path"].decode()
+            kind = path.partition("?")[0]
             print("request", number, path, flush=True)
-            if path == "/refuse-once" and path not in refused:
+            if kind == "/refuse-once" and path not in refused:
                 refused.add(path)
                 connection.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             elif path == "/refuse":
                 connection.reset_stream(event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
-            elif path == "/reset":
+            elif kind == "/reset":
                 connection.reset_stream(event.stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
-            elif path == "/leave-once" and path not in refused:
+            elif kind == "/leave-once" and path not in refused:
                 refused.add(path)
                 # The last stream that will be processed is the one before this one.
                 connection.close_connection(h2.errors.ErrorCodes.NO_ERROR, last_stream_id=event.stream_id - 1)
+            elif kind == "/leave-and-die":
+                # This stream counts as processed, whatever came of it.
+                connection.close_connection(h2.errors.ErrorCodes.NO_ERROR, last_stream_id=event.stream_id)
+                client.sendall(connection.data_to_send())
+                client.close()
+                return
             elif path == "/garbage":
                 # DATA on stream 0, which no connection survives.
                 client.sendall(b"\x00\x00\x01\x00\x00\x00\x00\x00\x00x")

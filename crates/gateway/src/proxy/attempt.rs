@@ -48,6 +48,7 @@ pub(super) struct Outgoing {
     body: Option<RequestBody>,
     /// The header fields once more, for requests that may be repeated.
     spare: Option<Vec<(HeaderName, HeaderValue)>>,
+    is_idempotent: bool,
     has_body: bool,
     is_unsized: bool,
     /// It asks to go on in another protocol.
@@ -101,7 +102,9 @@ impl Outgoing {
         } else {
             RequestBody::Empty
         };
-        let may_repeat = upstream.retry.attempts > 1 && !has_body && exchange.method.is_idempotent();
+        let is_idempotent = exchange.method.is_idempotent();
+        // Over HTTP/2 the upstream can say that it has not begun with a request; then any method may be repeated.
+        let may_repeat = upstream.retry.attempts > 1 && !has_body && (is_idempotent || upstream.is_http2);
         let spare = may_repeat.then(|| headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect());
         let target = match &exchange.path {
             Some(path) => path.forwarded(&exchange.uri),
@@ -110,14 +113,20 @@ impl Outgoing {
         let target = written_out(target);
         let method = exchange.method.clone();
         let (headers, body) = (Some(headers), Some(body));
-        Outgoing { method, target, headers, body, spare, has_body, is_unsized, wants_switch }
+        Outgoing { method, target, headers, body, spare, is_idempotent, has_body, is_unsized, wants_switch }
     }
 
     /// Whether another attempt could be made after `failed` without doing something twice.
     pub(super) fn may_repeat(&self, failed: &Failed) -> bool {
         let Some(fault) = failed.fault else { return false };
         let is_whole = self.headers.is_some() && self.body.as_ref().is_some_and(RequestBody::is_untouched);
-        fault.is_retryable() && (self.spare.is_some() || (fault.is_before_first_byte() && is_whole))
+        let can_be_made = is_whole || self.spare.is_some();
+        fault.is_retryable() && (self.may_go_again() || (fault.is_before_first_byte() && can_be_made))
+    }
+
+    /// Whether doing it twice is the same as doing it once, and it can be made once more.
+    fn may_go_again(&self) -> bool {
+        self.spare.is_some() && self.is_idempotent
     }
 
     /// The request as the target of `lease` is to see it.
@@ -203,7 +212,7 @@ pub(super) async fn ask(
                 }
                 stale += 1;
             }
-            Sent::Failed(Fault::Closed) if lease.is_stale() && outgoing.spare.is_some() && stale < MOST_STALE => {
+            Sent::Failed(Fault::Closed) if lease.is_stale() && outgoing.may_go_again() && stale < MOST_STALE => {
                 // It closed just as the request was sent (ATTACKS row 39). Once more, on a connection of its own.
                 stale = MOST_STALE;
             }
@@ -215,7 +224,8 @@ pub(super) async fn ask(
                 if fault == Fault::TlsAlert {
                     // TLS 1.3 tells a client whose certificate it refuses only after the handshake.
                     upstream.meter.tls_failed("refused");
-                    lease.target().note_trouble("TLS: the upstream ended the connection with an alert".to_owned());
+                    let why = "TLS: the upstream ended the connection with an alert";
+                    lease.target().note_trouble("upstream_untrusted", why.to_owned());
                 }
                 return Err(Failed::at(&lease, fault));
             }

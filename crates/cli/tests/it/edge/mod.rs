@@ -5,7 +5,7 @@ mod http2;
 mod proxy_header;
 mod rest;
 mod tls;
-mod websocket;
+pub(crate) mod websocket;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -17,10 +17,11 @@ const WISH: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-V
                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// A WebSocket server as a process.
-struct Server(Child, u16);
+pub(crate) struct Server(Child, pub(crate) u16);
 
 impl Server {
-    fn start() -> Server {
+    /// Starts one.
+    pub(crate) fn start() -> Server {
         let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr()).expect("a free port").port();
         let child = Command::new(python())
             .args([script("websocket.py").to_string_lossy().as_ref(), "serve", &port.to_string()])
@@ -47,7 +48,8 @@ fn before(server: &Server, more: &str) -> Gate {
     Gate::start(BINARY, &format!("upstreams: {{ app: {{ url: \"http://127.0.0.1:{}\" }} }}\n{more}", server.1))
 }
 
-fn talk(gate: &Gate, how: &str) -> String {
+/// Has a client talk through the gateway.
+pub(crate) fn talk(gate: &Gate, how: &str) -> String {
     let (ok, text) =
         run(python(), &[&script("websocket.py").to_string_lossy(), how, &format!("ws://{}/chat", gate.data)]);
     assert!(ok, "{text}");

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use portcullis_testkit::client::{Client, ask, get};
 use portcullis_testkit::gate::Gate;
 
-use super::servers::{Authority, directives, nginx};
+use super::servers::{Authority, directives, nginx, s_server};
 use super::{gate, until};
+use crate::edge::websocket;
 
 const SAYS: &str = "location / { return 200 \"$server_protocol $connection $host $request_method $content_length\"; }";
 
@@ -42,11 +43,21 @@ fn prior_knowledge_and_alpn_carry_many_requests_on_one_connection() {
 #[test]
 fn an_upstream_that_does_not_agree_on_http2_is_502_and_not_asked_otherwise() {
     let authority = Authority::new();
-    let server = nginx(&format!("listen LISTEN ssl; {} {SAYS}", directives(&authority.sign("localhost", 90))));
-    let port = server.address.port();
-    let tls = format!("tls: {{ ca: \"{}\" }}", authority.file().display());
-    let refused = get(gate(&format!("url: \"https://localhost:{port}\", {tls}, protocol: http2")).data, "/");
-    assert_eq!(refused.status, 502, "{}", refused.text());
+    let issued = authority.sign("localhost", 90);
+    // nginx ends the handshake; openssl goes on without having agreed.
+    let server = nginx(&format!("listen LISTEN ssl; {} {SAYS}", directives(&issued)));
+    let silent = s_server(&authority, &issued, &[]);
+    for (address, code, event) in [
+        (server.address, "ERR_UPSTREAM_UNTRUSTED", "upstream_untrusted"),
+        (silent.address, "ERR_UPSTREAM_MALFORMED", "upstream_not_http2"),
+    ] {
+        let tls = format!("tls: {{ ca: \"{}\" }}", authority.file().display());
+        let mut gate = gate(&format!("url: \"https://localhost:{}\", {tls}, protocol: http2", address.port()));
+        let refused = get(gate.data, "/");
+        assert_eq!(refused.status, 502);
+        assert!(refused.text().contains(code), "{}", refused.text());
+        gate.wait_for_event(event);
+    }
 }
 
 #[test]
@@ -61,6 +72,42 @@ fn an_upstream_that_leaves_after_every_few_requests_loses_none() {
         connections.extend(response.text().split(' ').nth(1).map(str::to_owned));
     }
     assert!(connections.len() >= 10, "{connections:?}");
+}
+
+#[test]
+fn a_websocket_goes_over_a_connection_of_its_own() {
+    let server = websocket::Server::start();
+    let authority = Authority::new();
+    let tunnel = format!(
+        "location / {{ proxy_pass http://127.0.0.1:{}; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }} location = /x {{ return 200 $server_protocol; }}",
+        server.1
+    );
+    let edge = nginx(&format!("listen LISTEN ssl http2; {} {tunnel}", directives(&authority.sign("localhost", 90))));
+    let gate = gate(&format!(
+        "url: \"https://localhost:{}\", protocol: http2, tls: {{ ca: \"{}\" }}",
+        edge.address.port(),
+        authority.file().display()
+    ));
+    assert_eq!(websocket::talk(&gate, "talk").trim(), "100 messages, 1000000 bytes");
+    assert_eq!(get(gate.data, "/x").text(), "HTTP/2.0");
+}
+
+#[test]
+fn health_checks_speak_http2_too() {
+    let server = nginx(&format!("listen LISTEN http2; location = /healthz {{ return 503; }} {SAYS}"));
+    let url = format!("url: \"http://{}\", protocol: http2", server.address);
+    let series = |result| {
+        format!(
+            "portcullis_upstream_health_checks_total{{upstream=\"app\",target=\"{}\",result=\"{result}\"}}",
+            server.address
+        )
+    };
+    for (path, result) in [("/well", "passed"), ("/healthz", "failed")] {
+        let gate = gate(&format!("{url}, health_check: {{ path: {path}, interval: 100ms }}"));
+        until("it was asked twice", || gate.metric(&series(result)).is_some_and(|count| count >= 2.0));
+        let other = if result == "passed" { "failed" } else { "passed" };
+        assert_eq!(gate.metric(&series(other)), Some(0.0), "{path}");
+    }
 }
 
 /// An upstream that misbehaves as its paths say (`clients/http2_upstream.py`), and the lines it has said.
@@ -120,6 +167,17 @@ fn a_stream_that_was_not_processed_is_asked_again_and_others_are_not() {
         let response = get(gate.data, path);
         assert_eq!(response.status, status, "{path}: {}", response.text());
         // What it says comes a moment later.
+        until("it says so", || upstream.asked(path) >= times);
+        assert_eq!(upstream.asked(path), times, "{path}");
+    }
+    // What was not processed may be repeated whatever its method; what may have been is not.
+    for (path, status, times) in [("/refuse-once?post", 200, 2), ("/leave-once?post", 200, 2), ("/reset?post", 502, 1)]
+    {
+        let posted = ask(
+            gate.data,
+            &format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+        );
+        assert_eq!(posted.status, status, "{path}: {}", posted.text());
         until("it says so", || upstream.asked(path) >= times);
         assert_eq!(upstream.asked(path), times, "{path}");
     }

@@ -112,6 +112,36 @@ fn least_requests_goes_round_a_target_that_is_busy() {
 }
 
 #[test]
+fn a_client_that_hangs_up_leaves_no_request_in_flight_behind() {
+    let hanging = Upstream::start(|socket, request| match request.path() {
+        "/hang" => {
+            dawdle(Duration::from_secs(20));
+            portcullis_testkit::upstream::Then::Close
+        }
+        _ => answer(socket, "200 OK", "first"),
+    });
+    let other = moody();
+    let gate = gate(&format!("{}, balance: least_requests", targets(&[hanging.address, other.address])));
+    let mut gone = 0;
+    until("ten clients hung up on the first", || {
+        let before = hanging.received().len();
+        let mut client = Client::connect(gate.data);
+        client.send(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n");
+        std::thread::sleep(Duration::from_millis(50));
+        gone += hanging.received().len() - before;
+        gone >= 10
+    });
+    // If each had left one behind, the first would look ten requests busier and get none of these.
+    until("the first is asked like the other", || {
+        let before = (asked(&hanging, "/y"), asked(&other, "/y"));
+        for _ in 0..4 {
+            assert_eq!(get(gate.data, "/y").status, 200);
+        }
+        (asked(&hanging, "/y") - before.0, asked(&other, "/y") - before.1) == (2, 2)
+    });
+}
+
+#[test]
 fn a_killed_target_costs_no_request_and_is_used_again_when_it_is_back() {
     let first = free_port(&[Ipv4Addr::LOCALHOST]);
     let mut dying = python((Ipv4Addr::LOCALHOST, first).into(), "dying");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use portcullis_testkit::client::get;
 use portcullis_testkit::gate::{Folder, Gate, ON_FREE_PORTS, signal};
 
-use super::servers::{free_port, python};
+use super::servers::{free_port, nginx, python};
 use super::{NO_LIMIT, until};
 use crate::{BINARY, misbehaving};
 
@@ -33,27 +33,30 @@ fn gate_with(folder: &Folder, file: &Path, place: &str, upstream: &str) -> Gate 
 #[test]
 fn row_183_a_name_is_followed_and_old_connections_are_left() {
     let port = free_port(&[FIRST, SECOND]);
-    let servers = [python((FIRST, port).into(), "first"), python((SECOND, port).into(), "second")];
+    // nginx keeps connections open, so that there are some to be left.
+    let server = nginx(&format!(
+        "listen LISTEN; listen {FIRST}:{port}; listen {SECOND}:{port}; location / {{ return 200 $server_addr; }}"
+    ));
     let folder = Folder::new();
     let hosts = folder.path().join("hosts");
     std::fs::write(&hosts, "127.0.0.1 app.test\n").expect("written");
     let dns = "dns: { refresh: 1s, keep: 3s }";
     let mut gate = gate_with(&folder, &hosts, "/etc/hosts", &format!("url: \"http://app.test:{port}\", {dns}"));
     let who = |gate: &Gate| get(gate.data, "/who").text();
-    assert_eq!(who(&gate), "first");
+    assert_eq!(who(&gate), FIRST.to_string());
     let addresses = format!("portcullis_upstream_addresses{{upstream=\"app\",target=\"app.test:{port}\"}}");
     assert_eq!(gate.metric(&addresses), Some(1.0));
 
     std::fs::write(&hosts, "127.0.0.2 app.test\n").expect("written");
     gate.wait_for_event("addresses_changed");
     for _ in 0..5 {
-        assert_eq!(who(&gate), "second", "a resting connection to the old address is not used");
+        assert_eq!(who(&gate), SECOND.to_string(), "a resting connection to the old address is not used");
     }
 
     // The name is gone: what is known is used for a while, and that is said.
     std::fs::write(&hosts, "127.0.0.2 other.test\n").expect("written");
     gate.wait_for_event("lookup_failed");
-    assert_eq!(who(&gate), "second");
+    assert_eq!(who(&gate), SECOND.to_string());
     let started = Instant::now();
     gate.wait_for_event("addresses_forgotten");
     assert!(started.elapsed() < Duration::from_secs(10), "bounded");
@@ -64,8 +67,8 @@ fn row_183_a_name_is_followed_and_old_connections_are_left() {
 
     std::fs::write(&hosts, "127.0.0.1 app.test\n").expect("written");
     gate.wait_for_event("lookup_recovered");
-    until("the breaker lets it through", || get(gate.data, "/who").text() == "first");
-    drop(servers);
+    until("the breaker lets it through", || get(gate.data, "/who").text() == FIRST.to_string());
+    drop(server);
 }
 
 #[test]

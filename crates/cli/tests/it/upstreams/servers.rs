@@ -133,3 +133,12 @@ pub(crate) fn directives(issued: &Issued) -> String {
         issued.key.display()
     )
 }
+
+/// OpenSSL's test server, with more words for it.
+pub(crate) fn s_server(authority: &Authority, issued: &Issued, words: &[&str]) -> Server {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port(&[Ipv4Addr::LOCALHOST])));
+    let mut command = Command::new("openssl");
+    command.args(["s_server", "-quiet", "-www", "-accept", &address.port().to_string()]).args(words);
+    command.arg("-CAfile").arg(authority.file()).arg("-cert").arg(&issued.certificate).arg("-key").arg(&issued.key);
+    Server::start(command, address, None)
+}

@@ -8,7 +8,7 @@ use std::process::Command;
 use portcullis_testkit::client::get;
 use portcullis_testkit::gate::{Gate, ON_FREE_PORTS};
 
-use super::servers::{Authority, Server, directives, nginx};
+use super::servers::{Authority, Server, directives, nginx, s_server};
 use crate::BINARY;
 
 fn https(pair_directives: &str, more: &str) -> Server {
@@ -87,27 +87,9 @@ fn row_185_client_certificates_are_shown_and_their_absence_is_502() {
     // nginx answers 400 to a client without a certificate; a server that ends the handshake is the next one.
     assert_eq!(get(Gate::start(BINARY, &config(&server, &ca)).data, "/").status, 400);
 
-    let port = super::servers::free_port(&[std::net::Ipv4Addr::LOCALHOST]);
-    let strict = authority.sign("localhost", 91);
-    let mut openssl = Command::new("openssl")
-        .args(["s_server", "-quiet", "-www", "-Verify", "1", "-verify_return_error", "-accept", &port.to_string()])
-        .arg("-CAfile")
-        .arg(authority.file())
-        .arg("-cert")
-        .arg(&strict.certificate)
-        .arg("-key")
-        .arg(&strict.key)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("openssl is installed");
-    let listening = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-    super::until("openssl listens", listening);
-    let text = config(&server, &ca).replace(&server.address.port().to_string(), &port.to_string());
-    let mut gate = Gate::start(BINARY, &text);
+    let strict = s_server(&authority, &authority.sign("localhost", 91), &["-Verify", "1", "-verify_return_error"]);
+    let mut gate = Gate::start(BINARY, &config(&strict, &ca));
     assert_untrusted(&mut gate, "refused");
-    let _ = openssl.kill();
-    let _ = openssl.wait();
 }
 
 #[test]

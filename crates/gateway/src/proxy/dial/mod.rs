@@ -96,9 +96,10 @@ pub async fn open(upstream: &Upstream, target: &Target, purpose: Purpose) -> Res
     match &result {
         Err(DialError::Tls { reason, source }) => {
             upstream.meter.tls_failed(reason);
-            target.note_trouble(format!("TLS failed ({reason}): {source}"));
+            target.note_trouble("upstream_untrusted", format!("TLS failed ({reason}): {source}"));
         }
-        Err(error @ (DialError::PlainRefused | DialError::NotHttp2)) => target.note_trouble(error.to_string()),
+        Err(error @ DialError::PlainRefused) => target.note_trouble("upstream_untrusted", error.to_string()),
+        Err(error @ DialError::NotHttp2) => target.note_trouble("upstream_not_http2", error.to_string()),
         // The addresses may be yesterday's.
         Err(DialError::Connect(_) | DialError::Timeout) => target.addresses.wanted.notify_one(),
         Ok(_) | Err(DialError::Resolve) => {}

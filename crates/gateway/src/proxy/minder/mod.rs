@@ -25,6 +25,8 @@ use crate::life::{Gate, Stage};
 
 /// How late an ejection may end, and a change be told.
 const TICK: Duration = Duration::from_millis(100);
+/// The same trouble with a target is told again after this long; every one is counted.
+const SAME_TROUBLE_NANOS: u64 = 10_000_000_000;
 /// Look-ups at once, over all upstreams.
 const MOST_LOOKUPS: usize = 32;
 /// Health checks at once, over all upstreams.
@@ -77,6 +79,8 @@ struct Kept {
     /// What was last said of each target: healthy, ejected.
     said: Vec<(bool, bool)>,
     said_panic: bool,
+    /// What was last said of trouble with each target, and when.
+    said_trouble: Vec<(String, u64)>,
     _tasks: Vec<Task>,
 }
 
@@ -99,7 +103,8 @@ impl Kept {
             gate.log.event("warn", "upstream_not_verified", &[("upstream", &upstream.name), ("what", what)]);
         }
         let said = vec![(true, false); upstream.targets.len()];
-        Kept { upstream: Arc::clone(upstream), said, said_panic: false, _tasks: tasks }
+        let said_trouble = vec![(String::new(), 0); upstream.targets.len()];
+        Kept { upstream: Arc::clone(upstream), said, said_panic: false, said_trouble, _tasks: tasks }
     }
 
     /// Nobody looks after it any more: its series say nothing against anybody.
@@ -112,7 +117,9 @@ impl Kept {
 
     /// Says in log and metrics what has changed.
     fn tell(&mut self, gate: &Gate) {
-        for (target, (was_healthy, was_ejected)) in self.upstream.targets.iter().zip(&mut self.said) {
+        let now = gate.clock.now().monotonic_nanos;
+        let said = self.said.iter_mut().zip(&mut self.said_trouble);
+        for (target, ((was_healthy, was_ejected), (trouble, at))) in self.upstream.targets.iter().zip(said) {
             let say = |level, event, more: &[(&str, &str)]| {
                 let mut fields = vec![("upstream", &*self.upstream.name), ("target", &*target.label)];
                 fields.extend_from_slice(more);
@@ -121,7 +128,6 @@ impl Kept {
             target.meter.up.set(i64::from(target.is_good()));
             if target.is_ejected() != *was_ejected {
                 *was_ejected = !*was_ejected;
-                let now = gate.clock.now().monotonic_nanos;
                 match self.upstream.ejected_for_nanos(target.index, now) {
                     Some(left) => say("warn", "target_ejected", &[("for_ms", &(left / 1_000_000).to_string())]),
                     None => say("info", "target_returned", &[]),
@@ -134,8 +140,11 @@ impl Kept {
                     false => say("warn", "target_unhealthy", &[("why", &target.last_check())]),
                 }
             }
-            if let Some(trouble) = target.take_trouble() {
-                say("error", "upstream_untrusted", &[("why", &trouble)]);
+            if let Some((event, why)) = target.take_trouble()
+                && (*trouble != why || now.saturating_sub(*at) >= SAME_TROUBLE_NANOS)
+            {
+                say("error", event, &[("why", &why)]);
+                (*trouble, *at) = (why, now);
             }
         }
         let is_panicking = self.upstream.is_panicking();

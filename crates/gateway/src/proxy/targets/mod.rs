@@ -46,7 +46,7 @@ pub struct Target {
     standing: AtomicU8,
     failures: AtomicU32,
     in_flight: AtomicUsize,
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<(&'static str, String)>>,
     last_check: Mutex<String>,
 }
 
@@ -141,13 +141,13 @@ impl Target {
         self.last_check.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes something for the log that happened where nobody can log. The newest is kept.
-    pub fn note_trouble(&self, text: String) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    /// Notes something for the log that happened where nobody can log: the event, and why. The newest is kept.
+    pub fn note_trouble(&self, event: &'static str, why: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some((event, why));
     }
 
     /// Takes what was noted.
-    pub fn take_trouble(&self) -> Option<String> {
+    pub fn take_trouble(&self) -> Option<(&'static str, String)> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
