@@ -4,7 +4,7 @@
 
 use portcullis_core::metric::Declaration;
 
-use crate::{access_log, breaker, overload, rate_limit};
+use crate::{access_log, breaker, overload, rate_limit, read_only};
 
 /// One guard as the tools see it.
 pub struct Room {
@@ -24,6 +24,7 @@ pub const ALL: &[Room] = &[
     Room { name: "client_address", source: include_str!("client_address/mod.rs"), metrics: &[] },
     Room { name: "overload", source: include_str!("overload/mod.rs"), metrics: overload::metrics::ALL },
     Room { name: "route", source: include_str!("route/mod.rs"), metrics: &[] },
+    Room { name: "read_only", source: include_str!("read_only/mod.rs"), metrics: read_only::metrics::ALL },
     Room { name: "limits", source: include_str!("limits/mod.rs"), metrics: &[] },
     Room { name: "rate_limit", source: include_str!("rate_limit/mod.rs"), metrics: rate_limit::metrics::ALL },
     Room { name: "breaker", source: include_str!("breaker/mod.rs"), metrics: breaker::metrics::ALL },

@@ -12,7 +12,9 @@ use portcullis_core::units::Cidr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{access_log, breaker, client_address, limits, overload, rate_limit, request_id, route, security_headers};
+use crate::{
+    access_log, breaker, client_address, limits, overload, rate_limit, read_only, request_id, route, security_headers,
+};
 
 /// Everything the guards are told.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -30,6 +32,8 @@ pub struct PathConfig {
     pub client_address: client_address::Config,
     /// What the gateway carries at most; more is shed.
     pub overload: overload::Config,
+    /// Whether routes take writes.
+    pub read_only: read_only::Config,
     /// Bounds on size and time.
     pub limits: limits::Config,
     /// Rate limits of every route that has none of its own. Default: 100 requests a second for an address, bursts of 200.
@@ -58,6 +62,7 @@ impl PathConfig {
             security_headers: self.security_headers.over(&security_headers::Config::defaults()),
             client_address: self.client_address.over(&client_address::Config::defaults()),
             overload: self.overload.over(&overload::Config::defaults()),
+            read_only: self.read_only.over(&read_only::Config::defaults()),
             limits: self.limits.over(&limits::Config::defaults()),
             rate_limit: Some(self.rate_limit.unwrap_or_else(|| vec![rate_limit::Config::defaults()])),
             ..self
@@ -87,6 +92,8 @@ pub struct RouteConfig {
     pub access_log: Option<access_log::Config>,
     /// Overrides for this route.
     pub security_headers: Option<security_headers::Config>,
+    /// Overrides for this route.
+    pub read_only: Option<read_only::Config>,
     /// Overrides for this route.
     pub limits: Option<limits::Config>,
     /// The rate limits of this route, instead of the general ones. An empty list turns them off.

@@ -154,6 +154,8 @@ pub struct Exchange {
     pub breaker: Option<Arc<Breaker>>,
     /// Given by `breaker`: the permit of the first attempt. Dropped without a verdict it is neutral.
     pub permit: Option<OwnedPermit>,
+    /// Kept by `read_only` in `auto`: tells how a write fared.
+    pub(crate) write_permit: Option<OwnedPermit>,
 
     /// Kept by `access_log` for its line: the host that the client named.
     pub logged_host: Option<HeaderValue>,
@@ -200,6 +202,7 @@ impl Exchange {
             quotations: ArrayVec::new(),
             breaker: None,
             permit: None,
+            write_permit: None,
             logged_host: None,
             logged_agent: None,
             wants_problem,

@@ -22,6 +22,7 @@ pub mod client_address;
 pub mod limits;
 pub mod overload;
 pub mod rate_limit;
+pub mod read_only;
 pub mod request_id;
 pub mod route;
 pub mod security_headers;

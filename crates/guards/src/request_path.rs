@@ -16,7 +16,10 @@ use crate::config::{Mistake, PathConfig, all_or_mistakes};
 use crate::guard::{Fact, Guard};
 use crate::overload::{Connections, Pressure};
 use crate::path::{Path, PathBuilder};
-use crate::{access_log, breaker, client_address, limits, overload, rate_limit, request_id, route, security_headers};
+use crate::read_only::Switches;
+use crate::{
+    access_log, breaker, client_address, limits, overload, rate_limit, read_only, request_id, route, security_headers,
+};
 
 /// What guards stand on: the parts that outlive a reload.
 #[derive(Clone)]
@@ -33,6 +36,8 @@ pub struct Ground {
     pub breakers: Arc<Breakers>,
     /// Who has how many connections.
     pub connections: Arc<Connections>,
+    /// Which routes were made read-only by hand, and how their writes fare.
+    pub read_only: Arc<Switches>,
     /// How short memory and descriptors are.
     pub pressure: Arc<Pressure>,
 }
@@ -48,6 +53,7 @@ impl Ground {
             log,
             breakers: Arc::new(Breakers::new(Arc::clone(&metrics))),
             connections: Arc::new(Connections::new(&metrics, Arc::clone(&pressure))),
+            read_only: Arc::new(Switches::new(Arc::clone(&metrics))),
             pressure,
             metrics,
         }
@@ -67,6 +73,7 @@ pub fn request_path(config: &PathConfig, ground: &Ground) -> Result<Path, Vec<Mi
         client_address::build(config, ground), // gives ClientAddress
         overload::build(config, ground), // the global rate, and pressure; connections are counted by the listener
         route::build(config, ground), // gives Route: which upstream, which rules
+        read_only::build(config, ground), // needs Route; writes only
         limits::build(config, ground), // sets deadline and body bounds for everything below
         rate_limit::build(config, ground), // by address, header, API key
         breaker::build(config, ground), // needs Route; asked again by the proxy before every retry

@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod explain;
 mod health;
+mod read_only;
 mod reload;
 mod run;
 mod validate;
@@ -27,6 +28,9 @@ pub(crate) enum Command {
     /// Show the effective config, its JSON Schema, a commented example, or what differs between two files.
     #[command(subcommand)]
     Config(config::Command),
+    /// Show which routes of the running gateway refuse writes, and make them do so or not by hand.
+    #[command(subcommand)]
+    ReadOnly(read_only::Command),
     /// Make the running gateway read its config again, and tell whether it took it.
     Reload(reload::Arguments),
     /// Exit 0 when the running gateway is ready, 1 when not: for Docker's HEALTHCHECK.
@@ -48,6 +52,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Config(command) => config::run(command),
+        Command::ReadOnly(command) => read_only::run(command),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Version => {

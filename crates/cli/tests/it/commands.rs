@@ -101,6 +101,7 @@ fn explain_says_what_would_happen_and_changes_nothing() {
                 "client_address",
                 "overload",
                 "route",
+                "read_only",
                 "limits",
                 "rate_limit",
                 "breaker"

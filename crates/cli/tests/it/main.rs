@@ -8,6 +8,7 @@ mod faults;
 mod life;
 mod misbehaving;
 mod overload;
+mod safe_failure;
 mod scenarios;
 mod secrets;
 mod services;

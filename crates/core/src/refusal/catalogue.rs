@@ -90,7 +90,7 @@ catalogue! {
     StoreUnavailable = 5101 "ERR_STORE_UNAVAILABLE" 503 Critical Error "" "A part that this request needs is not available.";
     SharedStateUnavailable = 5102 "ERR_SHARED_STATE_UNAVAILABLE" 503 Critical Error "" "A part that this request needs is not available.";
     KeysUnavailable = 5103 "ERR_KEYS_UNAVAILABLE" 503 High Error "" "A part that this request needs is not available.";
-    ReadOnly = 5104 "ERR_READ_ONLY" 503 High Warn "" "Only reading is possible at the moment.";
+    ReadOnly = 5104 "ERR_READ_ONLY" 503 High Warn "read_only" "Only reading is possible at the moment.";
     Overloaded = 5105 "ERR_OVERLOADED" 503 High Warn "proxy" "The service has too much to do at the moment.";
 
     // 6xxx circuit breaker and time: 503, 504

@@ -7,6 +7,7 @@
 //! Invariant: nobody but this user and root is answered, and nothing here runs on a thread that serves requests.
 
 mod life;
+pub mod read_only;
 pub mod routes;
 pub mod socket;
 

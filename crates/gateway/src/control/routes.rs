@@ -12,12 +12,15 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::life;
+use super::{life, read_only};
 use crate::life::Gate;
 
 /// What can be asked.
-pub static ROUTES: &[Row] =
-    &[Row { method: Method::GET, path: "/api/v1/life", action: "life.read", handle: life::show }];
+pub static ROUTES: &[Row] = &[
+    Row { method: Method::GET, path: "/api/v1/life", action: "life.read", handle: life::show },
+    Row { method: Method::GET, path: "/api/v1/read-only", action: "read_only.list", handle: read_only::list },
+    Row { method: Method::PUT, path: "/api/v1/read-only/{}", action: "read_only.set", handle: read_only::set },
+];
 
 /// One thing that can be asked.
 pub struct Row {

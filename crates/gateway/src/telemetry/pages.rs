@@ -72,6 +72,7 @@ fn health(gate: &Gate) -> Response<Bytes> {
             "refused": reloads.refused,
         },
         "overload": overload(gate),
+        "read_only": crate::control::read_only::routes(gate),
         "upstreams": upstreams,
     });
     json_page(status, &body)
@@ -111,6 +112,7 @@ fn metrics(gate: &Gate) -> Response<Bytes> {
     // A breaker that turned half-open without traffic must not look open for ever.
     gate.ground.breakers.refresh(gate.clock.now().monotonic_nanos);
     gate.running().concurrency.show();
+    gate.ground.read_only.refresh(gate.clock.now().monotonic_nanos);
     let mut response = Response::new(Bytes::from(gate.ground.metrics.render()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
     response

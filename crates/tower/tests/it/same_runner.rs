@@ -13,7 +13,7 @@ use portcullis_tower::guards::guard::{End, Guard, Outcome, ResponseHead, Verdict
 use portcullis_tower::guards::path::Path;
 use portcullis_tower::guards::request_path::request_path;
 use portcullis_tower::guards::{
-    access_log, breaker, client_address, limits, overload, rate_limit, request_id, route, security_headers,
+    access_log, breaker, client_address, limits, overload, rate_limit, read_only, request_id, route, security_headers,
 };
 use portcullis_tower::units::{ByteSize, Duration, Rate};
 use portcullis_tower::{Clock, PathLayer, Standing};
@@ -82,6 +82,7 @@ fn path(standing: &Standing, told: &Arc<Mutex<Vec<Told>>>) -> Path {
         .add(client_address::build(&config, ground).expect("valid"))
         .add(overload::build(&config, ground).expect("valid"))
         .add(route::build(&config, ground).expect("valid"))
+        .add(read_only::build(&config, ground).expect("valid"))
         .add(limits::build(&config, ground).expect("valid"))
         .add(rate_limit::build(&config, ground).expect("valid"))
         .add(breaker::build(&config, ground).expect("valid"))
