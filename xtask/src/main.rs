@@ -1,10 +1,11 @@
-//! Developer commands: `cargo xtask test|setup|tidy|gen|new-guard|bench|instructions`.
+//! Developer commands: `cargo xtask test|setup|tidy|gen|fuzz|new-guard|bench|instructions`.
 //!
 //! One module a command; this file only parses and dispatches.
 //!
 //! Invariant: every command says what it does before it takes long, and fails with a non-zero exit.
 
 mod bench;
+mod fuzz;
 mod generate;
 mod instructions;
 mod new_guard;
@@ -32,6 +33,8 @@ enum Command {
     Tidy,
     /// Writes docs/reference from the declarations in the code.
     Gen(generate::Arguments),
+    /// Runs every fuzz target for a while.
+    Fuzz(fuzz::Arguments),
     /// Makes the folder of a new guard and tells what else it needs.
     NewGuard(new_guard::Arguments),
     /// Measures the gateway beside HAProxy and nginx: CPU per request, latency, memory.
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         Command::Setup => setup::run(),
         Command::Tidy => tidy::run(),
         Command::Gen(arguments) => generate::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::NewGuard(arguments) => new_guard::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),

@@ -45,6 +45,11 @@ const TOOLS: &[Tool] = &[
     tool(From::Debian, "curl", "curl", "a real client"),
     tool(From::Debian, "python3-venv", "python3", "runs the Python service and client"),
     tool(From::Debian, "prometheus", "promtool", "reads the metrics as Prometheus does"),
+    // Not `apache2` and `tomcat10`: those would run as services of the system.
+    tool(From::Debian, "apache2-bin", "apache2", "a server for the differential tests"),
+    tool(From::Debian, "default-jre-headless", "java", "runs Tomcat"),
+    tool(From::Debian, "tomcat10-common", "/usr/share/tomcat10/bin/catalina.sh", "a server for the differential tests"),
+    tool(From::Debian, "slowhttptest", "slowhttptest", "many slow clients, for `cargo xtask slow`"),
     tool(From::Node, "json-server@0.17.4", "node/node_modules/json-server", "a public service in Node"),
     tool(
         From::Python,
@@ -66,6 +71,7 @@ const TOOLS: &[Tool] = &[
         "a public service in Go",
     ),
     tool(From::Cargo, "cargo-deny", "bin/cargo-deny", "holds licences and banned versions"),
+    tool(From::Cargo, "cargo-fuzz", "bin/cargo-fuzz", "builds the fuzz targets"),
 ];
 
 /// Where tools are put.
@@ -99,12 +105,16 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 fn is_there(tool: &Tool) -> bool {
     match tool.from {
-        From::Debian => succeeds(&["sh", "-c", &format!("command -v {}", tool.shows)]),
+        From::Debian => is_on_path(tool.shows),
         // A marker, because the folder's name depends on the version of Python.
         From::Python => marker(tool).exists(),
-        From::Cargo => tools().join(tool.shows).exists() || succeeds(&["sh", "-c", "command -v cargo-deny"]),
+        From::Cargo => tools().join(tool.shows).exists() || is_on_path(tool.shows.trim_start_matches("bin/")),
         From::Node | From::Go => tools().join(tool.shows).exists(),
     }
+}
+
+fn is_on_path(program: &str) -> bool {
+    succeeds(&["sh", "-c", &format!("command -v {program}")])
 }
 
 fn marker(tool: &Tool) -> PathBuf {
@@ -119,6 +129,7 @@ fn install(tool: &Tool) -> anyhow::Result<()> {
             if !succeeds(&["sh", "-c", "test $(id -u) = 0"]) {
                 bail!("run `apt-get install {}` as root", tool.package);
             }
+            let _quiet = NoServices::hold()?;
             // Package lists may be absent or old; a failure here shows in the installation.
             let _ = program(&["apt-get", "update", "-qq"]).stdout(Stdio::null()).status();
             process::run(
@@ -149,6 +160,33 @@ fn install(tool: &Tool) -> anyhow::Result<()> {
         From::Go => process::run(program(&["go", "install", tool.package]).env("GOBIN", tools.join("go"))),
         From::Cargo => {
             process::run(program(&["cargo", "install", "--quiet", "--locked", tool.package]).arg("--root").arg(tools))
+        }
+    }
+}
+
+/// Keeps Debian's packages from starting their services: the tests start their own.
+struct NoServices(Option<&'static str>);
+
+impl NoServices {
+    /// What Debian asks before it starts a service (invoke-rc.d(8)).
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    fn hold() -> anyhow::Result<NoServices> {
+        use std::os::unix::fs::PermissionsExt as _;
+        if std::path::Path::new(Self::POLICY).exists() {
+            return Ok(NoServices(None));
+        }
+        std::fs::write(Self::POLICY, "#!/bin/sh\nexit 101\n")?;
+        std::fs::set_permissions(Self::POLICY, std::fs::Permissions::from_mode(0o755))?;
+        Ok(NoServices(Some(Self::POLICY)))
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            // If it stays, services do not start by themselves; nothing else changes.
+            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -7,9 +7,12 @@ use std::time::Instant;
 use anyhow::bail;
 
 use crate::process::{self, program, succeeds};
-use crate::{generate, setup, tidy};
+use crate::{fuzz, generate, setup, tidy};
 
 type Step = (&'static str, fn() -> anyhow::Result<()>);
+
+/// For each fuzz target: enough to see a property that broke, not to search.
+const FUZZ_SECONDS: u64 = 10;
 
 const STEPS: &[Step] = &[
     ("format", || process::run(&mut program(&["cargo", "fmt", "--all", "--check"]))),
@@ -28,6 +31,7 @@ const STEPS: &[Step] = &[
     }),
     ("generated docs", || generate::run(&generate::Arguments { check: true })),
     ("licences and bans", deny),
+    ("fuzz", || fuzz::run(&fuzz::Arguments { seconds: FUZZ_SECONDS, targets: Vec::new() })),
     ("tests", || process::run(&mut program(&["cargo", "test", "--workspace", "--no-fail-fast"]))),
 ];
 

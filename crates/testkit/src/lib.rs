@@ -9,5 +9,6 @@
 pub mod authority;
 pub mod client;
 pub mod gate;
+pub mod reread;
 pub mod scenario;
 pub mod upstream;

@@ -76,7 +76,8 @@ fn scenarios(root: &Path) -> anyhow::Result<String> {
 
 fn rust_files(root: &Path) -> anyhow::Result<Vec<File>> {
     let mut files = Vec::new();
-    let mut folders: Vec<PathBuf> = ["crates", "xtask", "examples", "bench"].map(|name| root.join(name)).to_vec();
+    let mut folders: Vec<PathBuf> =
+        ["crates", "xtask", "examples", "bench", "fuzz"].map(|name| root.join(name)).to_vec();
     while let Some(folder) = folders.pop() {
         let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
         for entry in entries {

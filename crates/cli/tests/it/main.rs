@@ -5,6 +5,7 @@ mod commands;
 mod control;
 mod edge;
 mod faults;
+mod hostile;
 mod life;
 mod misbehaving;
 mod overload;

@@ -118,7 +118,8 @@ async fn drive(connection: &Rc<Connection>, socket: Socket) -> (Ended, Socket, B
     .await;
     let parts = http.into_parts();
     // Copied, because even an empty rest would keep hyper's whole buffer.
-    (ended, parts.io.into_socket(), Bytes::copy_from_slice(&parts.read_buf))
+    let (socket, unread) = parts.io.into_socket(Bytes::copy_from_slice(&parts.read_buf));
+    (ended, socket, unread)
 }
 
 fn builder(running: &Running) -> http1::Builder {

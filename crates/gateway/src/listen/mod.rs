@@ -16,6 +16,7 @@ mod http2;
 pub mod metrics;
 mod proxy_header;
 pub mod socket;
+pub mod strict;
 pub mod watch;
 pub mod wire;
 

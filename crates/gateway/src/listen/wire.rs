@@ -11,10 +11,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 
 use super::socket::Socket;
+use super::strict::Strict;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,7 @@ pub trait Keeper {
 
 /// A client's socket.
 pub struct Wire<K> {
-    socket: TokioIo<Socket>,
+    socket: TokioIo<Strict<Socket>>,
     keeper: Rc<K>,
     substitute: Option<Substitute>,
 }
@@ -80,12 +82,12 @@ struct Substitute {
 impl<K: Keeper> Wire<K> {
     /// Wraps a socket.
     pub fn new(socket: Socket, keeper: Rc<K>) -> Wire<K> {
-        Wire { socket: TokioIo::new(socket), keeper, substitute: None }
+        Wire { socket: TokioIo::new(Strict::new(socket)), keeper, substitute: None }
     }
 
-    /// The socket itself, once hyper is done with it.
-    pub fn into_socket(self) -> Socket {
-        self.socket.into_inner()
+    /// The socket itself, once hyper is done with it, and what hyper has read too far, as it came.
+    pub fn into_socket(self, unread: Bytes) -> (Socket, Bytes) {
+        self.socket.into_inner().into_inner(unread)
     }
 
     fn is_between_visits(&self) -> bool {

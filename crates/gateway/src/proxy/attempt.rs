@@ -140,7 +140,8 @@ impl Outgoing {
             None if self.has_body => return None,
             None => RequestBody::Empty,
         };
-        if upstream.has_own_host {
+        // HTTP/1.0 may come without a host; HTTP/1.1 does not leave without one (RFC 9112, section 3.2).
+        if upstream.has_own_host || !headers.contains_key(HOST) {
             headers.insert(HOST, lease.target().own_host.clone());
         }
         let mut request = Request::new(body);
@@ -342,8 +343,11 @@ async fn accept(visit: &mut Visit, mut response: Response<Incoming>, mut lease: 
     if head.status == StatusCode::SWITCHING_PROTOCOLS || fields::is_ambiguous(&head.headers) {
         return Err(Failed::at(&lease, Fault::Malformed));
     }
-    if head.status == StatusCode::NO_CONTENT && fields::names_a_body(&head.headers) {
-        // What follows on this connection may be a body that must not be there.
+    let must_be_empty = visit.exchange.method == Method::HEAD
+        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if must_be_empty && fields::names_a_body(&head.headers) {
+        // What follows on this connection may be a body that must not be there. It could come late, and nothing would tell
+        // it from the next answer (ATTACKS row 38).
         lease.is_doubtful = true;
     }
     fields::clean_response(&mut head.headers);
