@@ -262,7 +262,8 @@ impl Seat {
     }
 
     pub(super) fn fault(&self, error: &dial::DialError) -> NoLease {
-        NoLease::Fault(error.fault(), self.index)
+        // What this machine has too little of is not held against the upstream: its breaker must not open by it.
+        if error.is_our_shortage() { NoLease::Full } else { NoLease::Fault(error.fault(), self.index) }
     }
 
     fn take_resting(&self) -> Option<Resting> {

@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use portcullis_core::fault::Fault;
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -83,6 +84,16 @@ impl DialError {
             DialError::Tls { .. } | DialError::PlainRefused => Fault::Tls,
             DialError::NotHttp2 => Fault::Malformed,
         }
+    }
+
+    /// Whether it is this machine that has run out of descriptors, ports or memory, and the upstream never heard of it.
+    #[must_use]
+    pub fn is_our_shortage(&self) -> bool {
+        let DialError::Connect(error) = self else { return false };
+        let errno = Errno::from_io_error(error);
+        errno.is_some_and(|errno| {
+            [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL].contains(&errno)
+        })
     }
 }
 
@@ -225,6 +236,14 @@ mod tests {
                 assert_eq!(way, expected, "https {is_tls}, name {name:?}, tls {}", tls.is_some());
             }
         }
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_told_apart_from_what_the_upstream_does() {
+        let is_ours = |errno: Errno| DialError::Connect(errno.into()).is_our_shortage();
+        assert!(is_ours(Errno::MFILE) && is_ours(Errno::NFILE) && is_ours(Errno::ADDRNOTAVAIL));
+        assert!(!is_ours(Errno::CONNREFUSED) && !is_ours(Errno::HOSTUNREACH) && !is_ours(Errno::CONNRESET));
+        assert!(!DialError::Timeout.is_our_shortage() && !DialError::Resolve.is_our_shortage());
     }
 
     #[tokio::test]
