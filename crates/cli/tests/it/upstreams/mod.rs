@@ -263,9 +263,11 @@ fn a_retry_goes_to_another_target() {
     let closing = Upstream::start(|_, _| portcullis_testkit::upstream::Then::Close);
     let well = moody();
     let gate = gate(&format!(
-        "{}, outlier_ejection: {{ failures: 0 }}, retry: {{ attempts: 2, backoff: 1ms, budget: 1 }}, circuit_breaker: {{ failures: 1000 }}",
-        targets(&[closing.address, well.address])
+        "targets: [{{ url: \"http://{}\", weight: 5 }}, {{ url: \"http://{}\" }}], outlier_ejection: {{ failures: 0 }}, \
+         retry: {{ attempts: 2, backoff: 1ms, budget: 1 }}, circuit_breaker: {{ failures: 1000 }}",
+        closing.address, well.address
     ));
+    // By its weight the next turn would mostly be the same target's again.
     for round in 0..20 {
         assert_eq!(get(gate.data, "/x").status, 200, "round {round}");
     }
