@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask test|setup|tidy|gen|fuzz|new-guard|bench|instructions`.
+//! Developer commands: `cargo xtask test|setup|tidy|gen|fuzz|slow|new-guard|bench|instructions`.
 //!
 //! One module a command; this file only parses and dispatches.
 //!
@@ -11,6 +11,7 @@ mod instructions;
 mod new_guard;
 mod process;
 mod setup;
+mod slow;
 mod test;
 mod tidy;
 
@@ -35,6 +36,8 @@ enum Command {
     Gen(generate::Arguments),
     /// Runs every fuzz target for a while.
     Fuzz(fuzz::Arguments),
+    /// A thousand slow clients of four kinds, and what others notice of them. Takes some minutes.
+    Slow(slow::Arguments),
     /// Makes the folder of a new guard and tells what else it needs.
     NewGuard(new_guard::Arguments),
     /// Measures the gateway beside HAProxy and nginx: CPU per request, latency, memory.
@@ -50,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::Gen(arguments) => generate::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Slow(arguments) => slow::run(&arguments),
         Command::NewGuard(arguments) => new_guard::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),

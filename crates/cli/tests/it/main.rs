@@ -3,6 +3,7 @@
 mod attacked;
 mod commands;
 mod control;
+mod differential;
 mod edge;
 mod faults;
 mod hostile;
