@@ -5,7 +5,6 @@
 //! Invariant: no verb prints a secret.
 
 mod commands;
-#[expect(dead_code, reason = "more commands will use the rest of it")]
 mod control_client;
 mod demo;
 mod source;

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod explain;
+pub mod keeper;
 pub mod life;
 pub mod listen;
 pub mod pressure;

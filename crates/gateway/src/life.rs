@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::keeper::Keeper;
 use crate::listen::metrics::{Handshakes, TUNNELS};
 use crate::running::Running;
 use crate::telemetry::log::Log;
@@ -82,6 +83,8 @@ pub struct Gate {
     pub log: Arc<Log>,
     /// What guards stand on; outlives every reload.
     pub ground: Ground,
+    /// Who writes down the bans.
+    pub keeper: Arc<Keeper>,
     running: ArcSwap<Running>,
     generation: AtomicU64,
     stage: watch::Sender<Stage>,
@@ -109,7 +112,10 @@ impl Gate {
         let handshakes = Handshakes::new(&ground.metrics);
         let tunnels = ground.metrics.gauge(&TUNNELS, &[]);
         running.tell_certificates(&ground.metrics);
+        running.path.begins();
+        let keeper = Arc::new(Keeper::in_memory(Arc::clone(&ground.bans), &ground.metrics));
         Gate {
+            keeper,
             handshakes,
             tunnels,
             clock,
@@ -122,6 +128,12 @@ impl Gate {
             last_reload,
             reloads: Mutex::default(),
         }
+    }
+
+    /// With this keeper instead of one that forgets at the end.
+    #[must_use]
+    pub fn kept_by(self, keeper: Arc<Keeper>) -> Gate {
+        Gate { keeper, ..self }
     }
 
     /// The config that runs.
@@ -151,6 +163,7 @@ impl Gate {
         match result {
             Ok(running) => {
                 running.tell_certificates(&self.ground.metrics);
+                running.path.begins();
                 self.running.store(Arc::new(running));
                 self.generation.fetch_add(1, Ordering::Release);
                 self.last_reload.set(1);

@@ -23,8 +23,9 @@ use tokio::task::LocalSet;
 
 use crate::acme;
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, StorePlace};
 use crate::control;
+use crate::keeper::{Keeper, StoreFailure};
 use crate::life::{Gate, Stage};
 use crate::listen;
 use crate::pressure::{self, Sight};
@@ -35,6 +36,9 @@ use crate::telemetry::log::Log;
 
 /// Housekeeping that needs no better timing: wall clock, breaker gauges, config watch.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long the end waits for what is still to be written.
+const LAST_WRITING: Duration = Duration::from_secs(3);
 
 /// How the process ended; the exit codes are those of CONVENTIONS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +81,9 @@ pub enum StartError {
     /// The control socket cannot be bound safely.
     #[error("cannot open the control socket (see `control` in the config)")]
     Control(#[from] control::socket::SocketError),
+    /// The durable store cannot be used.
+    #[error("cannot use the store (see `store` in the config)")]
+    Store(#[from] StoreFailure),
     /// The operating system refused a thread, a signal handler or a runtime.
     #[error("cannot start")]
     System(#[from] io::Error),
@@ -131,10 +138,12 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
         None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
     let running = Running::compile(config, &ground, None).map_err(StartError::Config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let keeper = Arc::new(runtime.block_on(open_store(&running.config, &ground, &clock, &log))?);
     let listeners = Listeners::bind(&running.config, workers)?;
     let control = open_control(&running.config, &log)?;
     let bound = listeners.bound.clone();
-    let gate = Arc::new(Gate::new(clock, Arc::clone(&log), ground, running));
+    let gate = Arc::new(Gate::new(clock, Arc::clone(&log), ground, running).kept_by(keeper));
     let (ended, cores) = mpsc::channel(workers);
     for (index, data) in listeners.per_core.into_iter().enumerate() {
         let (gate, ended) = (Arc::clone(&gate), ended.clone());
@@ -145,7 +154,6 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
         })?;
     }
     drop(ended);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     let exit = local.block_on(&runtime, async {
         tokio::task::spawn_local(telemetry::serve(Arc::clone(&gate), listeners.telemetry));
@@ -157,6 +165,8 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
         });
         tokio::task::spawn_local(acme::keep(Arc::clone(&gate)));
         tokio::task::spawn_local(pressure::watch(Arc::clone(&gate), sight));
+        let keeping = Arc::clone(&gate);
+        tokio::task::spawn_local(async move { keeping.keeper.keep(&keeping.clock, &keeping.log).await });
         let signals = Signals::listen()?;
         gate.advance(Stage::Serving);
         log.event(
@@ -170,7 +180,14 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
             ],
         );
         on_ready(&bound);
-        stay(&gate, cores, signals, source).await
+        let exit = stay(&gate, cores, signals, source).await;
+        // What is not written now is told by the next line; bans that a command was told are kept are written already.
+        match tokio::time::timeout(LAST_WRITING, gate.keeper.write(&gate.clock)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log.event("error", "store_failed", &[("error", &error.to_string())]),
+            Err(_) => log.event("error", "store_failed", &[("error", "the store did not answer before the end")]),
+        }
+        exit
     })?;
     log.event(
         "info",
@@ -186,6 +203,22 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     );
     log.stop();
     Ok(exit)
+}
+
+/// Opens the store and loads what it remembers.
+async fn open_store(config: &Config, ground: &Ground, clock: &SystemClock, log: &Log) -> Result<Keeper, StartError> {
+    let bans = Arc::clone(&ground.bans);
+    match config.store.place() {
+        Ok(StorePlace::Sqlite(path)) => {
+            Ok(Keeper::open(&config.folder.join(path), bans, clock, log, &ground.metrics).await?)
+        }
+        Ok(StorePlace::Memory) => {
+            let what = "store.url is memory: bans are forgotten when this process ends";
+            log.event("warn", "nothing_is_kept", &[("why", what)]);
+            Ok(Keeper::in_memory(bans, &ground.metrics))
+        }
+        Err(message) => Err(StartError::Config(vec![Mistake::new("store.url", message)])),
+    }
 }
 
 /// Binds the control socket. Where nobody asked for this path, another gateway that has it is no reason not to start.
@@ -302,6 +335,7 @@ async fn stay(
             _ = ticks.tick() => {
                 gate.clock.resynchronise();
                 gate.ground.breakers.refresh(gate.clock.now().monotonic_nanos);
+                gate.ground.bans.tick(&gate.clock.now());
                 if source.as_deref_mut().is_some_and(ConfigSource::has_changed) {
                     reload(gate, source.as_deref_mut(), "file");
                 }

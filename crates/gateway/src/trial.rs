@@ -1,7 +1,7 @@
 //! What `validate --connect` tries: everything that a config leads to, without serving anything.
 //!
 //! Today: each target of each upstream (name, connection, TLS, how long its certificate is good, its health check), the
-//! client certificates of upstreams, and the certificates of listeners. A store adds a function to [`try_all`].
+//! client certificates of upstreams, the certificates of listeners, and the durable store.
 //!
 //! Invariant: what was not tried by the end of the given time is told as a mistake, never left out.
 
@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use portcullis_core::clock::Now;
 use portcullis_guards::config::Mistake;
+use portcullis_store::sql::{OpenError, inspect};
 use tokio::sync::Semaphore;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::config::StorePlace;
 use crate::proxy::dial::{self, Purpose};
 use crate::proxy::minder::checks;
 use crate::proxy::targets::Target;
@@ -39,7 +41,20 @@ pub async fn try_all(running: &Running, time: Duration, now: Now) -> Found {
     let mut found = Found::default();
     try_upstreams(running, time, now, &mut found).await;
     look_at_certificates(running, now, &mut found);
+    try_store(running, time, &mut found).await;
     found
+}
+
+/// The durable store, where there is one. A running gateway that has it open has tried it already.
+async fn try_store(running: &Running, time: Duration, found: &mut Found) {
+    let Ok(StorePlace::Sqlite(path)) = running.config.store.place() else { return };
+    let path = running.config.folder.join(path);
+    let wrong = match tokio::time::timeout(time, inspect(&path)).await {
+        Ok(Ok(()) | Err(OpenError::InUse(_))) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "could not be read in the time there was".to_owned(),
+    };
+    found.mistakes.push(Mistake::new("store.url", wrong));
 }
 
 async fn try_upstreams(running: &Running, time: Duration, now: Now, found: &mut Found) {

@@ -4,7 +4,7 @@
 
 use portcullis_core::metric::Declaration;
 
-use crate::{access_log, breaker, overload, rate_limit, read_only};
+use crate::{access_log, breaker, ip_block, login_watch, overload, rate_limit, read_only};
 
 /// One guard as the tools see it.
 pub struct Room {
@@ -22,10 +22,12 @@ pub const ALL: &[Room] = &[
     Room { name: "access_log", source: include_str!("access_log/mod.rs"), metrics: access_log::metrics::ALL },
     Room { name: "security_headers", source: include_str!("security_headers/mod.rs"), metrics: &[] },
     Room { name: "client_address", source: include_str!("client_address/mod.rs"), metrics: &[] },
+    Room { name: "ip_block", source: include_str!("ip_block/mod.rs"), metrics: ip_block::metrics::ALL },
     Room { name: "overload", source: include_str!("overload/mod.rs"), metrics: overload::metrics::ALL },
     Room { name: "route", source: include_str!("route/mod.rs"), metrics: &[] },
     Room { name: "read_only", source: include_str!("read_only/mod.rs"), metrics: read_only::metrics::ALL },
     Room { name: "limits", source: include_str!("limits/mod.rs"), metrics: &[] },
     Room { name: "rate_limit", source: include_str!("rate_limit/mod.rs"), metrics: rate_limit::metrics::ALL },
+    Room { name: "login_watch", source: include_str!("login_watch/mod.rs"), metrics: login_watch::metrics::ALL },
     Room { name: "breaker", source: include_str!("breaker/mod.rs"), metrics: breaker::metrics::ALL },
 ];

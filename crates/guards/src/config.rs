@@ -13,7 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access_log, breaker, client_address, limits, overload, rate_limit, read_only, request_id, route, security_headers,
+    access_log, breaker, client_address, ip_block, limits, login_watch, overload, rate_limit, read_only, request_id,
+    route, security_headers,
 };
 
 /// Everything the guards are told.
@@ -30,6 +31,8 @@ pub struct PathConfig {
     pub trusted_proxies: Vec<Cidr>,
     /// How the client's address is found and grouped.
     pub client_address: client_address::Config,
+    /// Who is kept out because of where they come from.
+    pub ip_block: ip_block::Config,
     /// What the gateway carries at most; more is shed.
     pub overload: overload::Config,
     /// Whether routes take writes.
@@ -61,6 +64,7 @@ impl PathConfig {
             access_log: self.access_log.over(&access_log::Config::defaults()),
             security_headers: self.security_headers.over(&security_headers::Config::defaults()),
             client_address: self.client_address.over(&client_address::Config::defaults()),
+            ip_block: self.ip_block.over(&ip_block::Config::defaults()),
             overload: self.overload.over(&overload::Config::defaults()),
             read_only: self.read_only.over(&read_only::Config::defaults()),
             limits: self.limits.over(&limits::Config::defaults()),
@@ -96,6 +100,8 @@ pub struct RouteConfig {
     pub read_only: Option<read_only::Config>,
     /// Overrides for this route.
     pub limits: Option<limits::Config>,
+    /// Watches the logins of this route, over `ip_block.login_watch`. Default: what that says; `{}` turns it on here.
+    pub login_watch: Option<login_watch::Config>,
     /// The rate limits of this route, instead of the general ones. An empty list turns them off.
     pub rate_limit: Option<Vec<rate_limit::Config>>,
 }

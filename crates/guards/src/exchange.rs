@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrayvec::{ArrayString, ArrayVec};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
@@ -17,6 +17,7 @@ use portcullis_core::refusal::Code;
 
 use crate::breaker::{Breaker, OwnedPermit};
 use crate::config::Mistake;
+use crate::login_watch::Attempt;
 use crate::rate_limit::Quotation;
 use crate::route::{NormalPath, Route};
 use crate::trail::{Decision, Rule, Step, Trail};
@@ -89,6 +90,44 @@ pub enum Body {
     Unsized,
 }
 
+/// Keeps the first bytes of a body for a guard, while somebody passes the body on.
+#[derive(Debug)]
+pub struct Tap {
+    most: usize,
+    seen: Mutex<Seen>,
+}
+
+/// The first bytes of a body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Those that have passed, up to the tap's bound.
+    pub bytes: Vec<u8>,
+    /// Whether more have passed than were kept.
+    pub is_cut: bool,
+}
+
+impl Tap {
+    /// A tap that keeps up to `most` bytes.
+    #[must_use]
+    pub fn new(most: usize) -> Tap {
+        Tap { most, seen: Mutex::default() }
+    }
+
+    /// Notes bytes that pass.
+    pub fn feed(&self, bytes: &[u8]) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = self.most - seen.bytes.len();
+        seen.is_cut |= bytes.len() > room;
+        seen.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// What has passed so far.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// What has arrived when an exchange begins.
 pub struct Arrival {
     /// The method.
@@ -157,6 +196,13 @@ pub struct Exchange {
     /// Kept by `read_only` in `auto`: tells how a write fared.
     pub(crate) write_permit: Option<OwnedPermit>,
 
+    /// Wanted by `login_watch`: the first bytes of the client's body, copied by whoever passes it on.
+    pub request_tap: Option<Arc<Tap>>,
+    /// Wanted by `login_watch`: the first bytes of the answer's body, copied by whoever passes it on.
+    pub answer_tap: Option<Arc<Tap>>,
+    /// Kept by `login_watch` until the answer is known.
+    pub(crate) login: Option<Box<Attempt>>,
+
     /// Kept by `access_log` for its line: the host that the client named.
     pub logged_host: Option<HeaderValue>,
     /// Kept by `access_log` for its line: the client's `User-Agent`.
@@ -203,6 +249,9 @@ impl Exchange {
             breaker: None,
             permit: None,
             write_permit: None,
+            request_tap: None,
+            answer_tap: None,
+            login: None,
             logged_host: None,
             logged_agent: None,
             wants_problem,

@@ -28,6 +28,9 @@ pub trait Guard: Send + Sync {
         &[]
     }
 
+    /// The path it stands on is the one that runs from now on. Called once; a path that was built and refused never begins.
+    fn begins(&self) {}
+
     /// On the way down: may the request pass?
     ///
     /// State is read through [`Exchange::touch`], so that a dry run decides by the same code and changes nothing.

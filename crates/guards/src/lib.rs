@@ -3,12 +3,13 @@
 //! A newcomer reads [`request_path`] (the list), then a guard's `mod.rs`, then its `decide.rs`. [`guard`] is the contract,
 //! [`exchange`] what guards read and give, [`path`] the runner, [`trail`] what they decided.
 //!
-//! Invariant: no I/O and no clock reads. State is behind the store's traits, time arrives with the exchange.
+//! Invariant: no clock reads, and no I/O but reading files that the config names, while it is compiled. State is behind the store's traits, time arrives with the exchange.
 
 pub mod all;
 pub mod config;
 pub mod exchange;
 pub mod guard;
+pub mod networks;
 pub mod path;
 #[cfg(test)]
 pub(crate) mod rehearsal;
@@ -19,7 +20,9 @@ pub mod trail;
 pub mod access_log;
 pub mod breaker;
 pub mod client_address;
+pub mod ip_block;
 pub mod limits;
+pub mod login_watch;
 pub mod overload;
 pub mod rate_limit;
 pub mod read_only;

@@ -101,6 +101,13 @@ impl Path {
         self.guards.iter().map(|guard| guard.name())
     }
 
+    /// This path is the one that runs from now on.
+    pub fn begins(&self) {
+        for guard in &self.guards {
+            guard.begins();
+        }
+    }
+
     /// Takes the exchange down from where it stands.
     pub fn descend(&self, exchange: &mut Exchange) -> Descent {
         self.descend_until(exchange, self.guards.len())

@@ -14,11 +14,13 @@ use crate::access_log::LogSink;
 use crate::breaker::Breakers;
 use crate::config::{Mistake, PathConfig, all_or_mistakes};
 use crate::guard::{Fact, Guard};
+use crate::ip_block::Bans;
 use crate::overload::{Connections, Pressure};
 use crate::path::{Path, PathBuilder};
 use crate::read_only::Switches;
 use crate::{
-    access_log, breaker, client_address, limits, overload, rate_limit, read_only, request_id, route, security_headers,
+    access_log, breaker, client_address, ip_block, limits, login_watch, overload, rate_limit, read_only, request_id,
+    route, security_headers,
 };
 
 /// What guards stand on: the parts that outlive a reload.
@@ -40,6 +42,8 @@ pub struct Ground {
     pub read_only: Arc<Switches>,
     /// How short memory and descriptors are.
     pub pressure: Arc<Pressure>,
+    /// Who is banned.
+    pub bans: Arc<Bans>,
 }
 
 impl Ground {
@@ -55,6 +59,7 @@ impl Ground {
             connections: Arc::new(Connections::new(&metrics, Arc::clone(&pressure))),
             read_only: Arc::new(Switches::new(Arc::clone(&metrics))),
             pressure,
+            bans: Arc::new(Bans::new(&metrics)),
             metrics,
         }
     }
@@ -71,11 +76,13 @@ pub fn request_path(config: &PathConfig, ground: &Ground) -> Result<Path, Vec<Mi
         access_log::build(config, ground), // sees every outcome, refusals and hang-ups included
         security_headers::build(config, ground), // outside the rest, so that refusals carry them too
         client_address::build(config, ground), // gives ClientAddress
+        ip_block::build(config, ground), // needs ClientAddress; before anything that costs more
         overload::build(config, ground), // the global rate, and pressure; connections are counted by the listener
         route::build(config, ground), // gives Route: which upstream, which rules
         read_only::build(config, ground), // needs Route; writes only
         limits::build(config, ground), // sets deadline and body bounds for everything below
         rate_limit::build(config, ground), // by address, header, API key
+        login_watch::build(config, ground), // needs ClientAddress and Route; sees the answers of the service
         breaker::build(config, ground), // needs Route; asked again by the proxy before every retry
     );
     guards.build().map_err(|broken| vec![Mistake::new("", broken.to_string())])

@@ -5,4 +5,5 @@
 //!
 //! Invariant: a check states what a caller can see, never how a backend does it.
 
+pub mod bans;
 pub mod counters;

@@ -5,7 +5,10 @@
 //!
 //! Invariant: no backend here reads a clock or draws time from anywhere; `now` is always passed in.
 
+pub mod bans;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod counters;
 pub mod memory;
+#[cfg(feature = "sql")]
+pub mod sql;

@@ -1,3 +1,4 @@
 //! Records kept in this process: fast, bounded, gone when it ends.
 
+pub mod bans;
 pub mod counters;

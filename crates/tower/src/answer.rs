@@ -115,6 +115,9 @@ where
             Ok(Poll::Ready(Some(Ok(frame)))) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 visit.bytes_out += bytes;
+                if let (Some(tap), Some(data)) = (&visit.exchange.answer_tap, frame.data_ref()) {
+                    tap.feed(data);
+                }
                 if let Some(left) = this.left {
                     *left = left.saturating_sub(bytes);
                 }

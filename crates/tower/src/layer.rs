@@ -107,6 +107,7 @@ impl PathLayer {
 }
 
 fn house(path: Path, standing: &Standing) -> Arc<House> {
+    path.begins();
     Arc::new(House { path, standing: standing.clone() })
 }
 

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use portcullis_core::fault::Fault;
+use portcullis_guards::exchange::Tap;
 use portcullis_guards::limits::BodyMeter;
 
 use crate::BoxError;
@@ -67,13 +68,15 @@ pin_project! {
         body: B,
         // Without bounds nothing is refused.
         meter: Option<BodyMeter>,
+        // A guard that wants to see its beginning.
+        tap: Option<Arc<Tap>>,
         upload: Arc<Upload>,
     }
 }
 
 impl<B> RequestBody<B> {
-    pub(crate) fn new(body: B, meter: Option<BodyMeter>, upload: Arc<Upload>) -> RequestBody<B> {
-        RequestBody { body, meter, upload }
+    pub(crate) fn new(body: B, meter: Option<BodyMeter>, tap: Option<Arc<Tap>>, upload: Arc<Upload>) -> RequestBody<B> {
+        RequestBody { body, meter, tap, upload }
     }
 }
 
@@ -102,6 +105,9 @@ where
                 if this.meter.as_mut().is_some_and(|meter| meter.count(data.len()).is_err()) {
                     upload.fault.store(TOO_LARGE, Ordering::Relaxed);
                     return Poll::Ready(Some(Err(BodyTooLarge.into())));
+                }
+                if let Some(tap) = this.tap {
+                    tap.feed(&data);
                 }
                 if this.body.is_end_stream() {
                     upload.is_done.store(true, Ordering::Relaxed);

@@ -43,7 +43,7 @@ pub(crate) struct House {
 /// One request's stay.
 pub(crate) struct Visit {
     house: Arc<House>,
-    exchange: Exchange,
+    pub(crate) exchange: Exchange,
     upload: Arc<Upload>,
     pub(crate) deadline: Deadline,
     /// Body bytes handed to the client's connection.
@@ -134,7 +134,7 @@ impl Visit {
     {
         self.descend().await?;
         let meter = self.exchange.bounds.as_ref().map(BodyMeter::new);
-        let body = RequestBody::new(body, meter, Arc::clone(&self.upload));
+        let body = RequestBody::new(body, meter, self.exchange.request_tap.clone(), Arc::clone(&self.upload));
         let request = arrival::outgoing(&mut self.exchange, extensions, body)
             .map_err(|arrival::NoUri| Halt { by: SERVICE, refusal: Refusal::internal() })?;
         self.attempts = 1;

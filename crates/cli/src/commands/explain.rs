@@ -8,8 +8,10 @@ use anyhow::Context;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use portcullis_core::clock::Clock;
 use portcullis_gateway::clock::SystemClock;
-use portcullis_gateway::explain::{Explanation, Question, explain};
+use portcullis_gateway::explain::{Question, explain};
+use serde_json::{Value, json};
 
+use crate::control_client::Which;
 use crate::source;
 
 /// Options of `explain`.
@@ -34,6 +36,12 @@ pub(crate) struct Arguments {
     /// Explain the defaults of `run --upstream` instead of a config file.
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
+    /// Ask the running gateway, through its control socket: with its bans, counters and breakers as they are now.
+    #[arg(long, conflicts_with = "upstream")]
+    running: bool,
+    /// The control socket of the running gateway. Default: where the config has it.
+    #[arg(long, value_name = "PATH", requires = "running")]
+    socket: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -44,6 +52,20 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the request cannot be made up or the config has mistakes.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.running {
+        let which = match &arguments.socket {
+            Some(socket) => Which::at(socket.clone()),
+            None => Which::of(arguments.config.clone()),
+        };
+        let question = json!({
+            "method": arguments.method,
+            "url": arguments.url,
+            "headers": pairs(&arguments.headers)?,
+            "from": arguments.from.to_string(),
+            "bodyBytes": arguments.body_bytes,
+        });
+        return Ok(show(&which.ask_well("POST", "/api/v1/explain", &question)?, arguments.json));
+    }
     let compiled = match &arguments.upstream {
         Some(url) => source::compile_upstream(url),
         None => source::compile(&arguments.config),
@@ -57,11 +79,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             anyhow::bail!("the config has {} mistake(s)", mistakes.len());
         }
     };
+    // Nothing runs, but what is explained stands as if it did.
+    running.path.begins();
     let mut headers = HeaderMap::new();
-    for field in &arguments.headers {
-        let (name, value) = field.split_once(':').with_context(|| format!("`{field}` is not `Name: value`"))?;
-        let name: HeaderName = name.trim().parse().with_context(|| format!("`{name}` is no header name"))?;
-        let value = HeaderValue::from_str(value.trim()).with_context(|| format!("the value of {name}"))?;
+    for (name, value) in pairs(&arguments.headers)? {
+        let name: HeaderName = name.parse().with_context(|| format!("`{name}` is no header name"))?;
+        let value = HeaderValue::from_str(&value).with_context(|| format!("the value of {name}"))?;
         headers.append(name, value);
     }
     let question = Question {
@@ -72,22 +95,36 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         from: arguments.from,
         body_bytes: arguments.body_bytes,
     };
-    let explanation = explain(&running, question, SystemClock::start().now());
-    if arguments.json {
-        println!("{}", explanation.to_json());
-    } else {
-        print_table(&explanation);
-    }
-    Ok(if explanation.refused_with.is_none() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(show(&explain(&running, question, SystemClock::start().now()).to_json(), arguments.json))
 }
 
-fn print_table(explanation: &Explanation) {
-    println!("{:<18} {:<13} {:<16} DETAIL", "GUARD", "DECISION", "RULE");
-    for step in &explanation.steps {
-        let line = format!("{:<18} {:<13} {:<16} {}", step.guard, step.decision, step.rule, step.detail);
-        println!("{}", line.trim_end());
+/// The fields as name and value.
+fn pairs(fields: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    let pair = |field: &String| {
+        let (name, value) = field.split_once(':').with_context(|| format!("`{field}` is not `Name: value`"))?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    fields.iter().map(pair).collect()
+}
+
+/// Prints an explanation. Exit 0 when the upstream would be asked, 1 when a guard refuses.
+fn show(explanation: &Value, is_json: bool) -> ExitCode {
+    if is_json {
+        println!("{explanation}");
+    } else {
+        print_table(explanation);
     }
-    match (explanation.refused_with, &explanation.upstream) {
+    if explanation["refusedWith"].is_null() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+fn print_table(explanation: &Value) {
+    println!("{:<18} {:<13} {:<16} DETAIL", "GUARD", "DECISION", "RULE");
+    for step in explanation["steps"].as_array().into_iter().flatten() {
+        let word = |key: &str| step[key].as_str().unwrap_or_default();
+        let (guard, decision, rule) = (word("guard"), word("decision"), word("rule"));
+        println!("{}", format!("{guard:<18} {decision:<13} {rule:<16} {}", word("detail")).trim_end());
+    }
+    match (explanation["refusedWith"].as_u64(), explanation["upstream"].as_str()) {
         (Some(status), _) => println!("=> refused with {status}"),
         (None, Some(upstream)) => println!("=> forwarded to {upstream}"),
         (None, None) => println!("=> no upstream"),

@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod bans;
 mod completion;
 mod config;
 mod demo;
@@ -31,6 +32,9 @@ pub(crate) enum Command {
     /// Show which routes of the running gateway refuse writes, and make them do so or not by hand.
     #[command(subcommand)]
     ReadOnly(read_only::Command),
+    /// Show, add and lift bans of the running gateway.
+    #[command(subcommand)]
+    Bans(bans::Command),
     /// Make the running gateway read its config again, and tell whether it took it.
     Reload(reload::Arguments),
     /// Exit 0 when the running gateway is ready, 1 when not: for Docker's HEALTHCHECK.
@@ -53,6 +57,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Config(command) => config::run(command),
         Command::ReadOnly(command) => read_only::run(command),
+        Command::Bans(command) => bans::run(command),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Version => {

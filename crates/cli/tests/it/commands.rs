@@ -99,11 +99,13 @@ fn explain_says_what_would_happen_and_changes_nothing() {
                 "access_log",
                 "security_headers",
                 "client_address",
+                "ip_block",
                 "overload",
                 "route",
                 "read_only",
                 "limits",
                 "rate_limit",
+                "login_watch",
                 "breaker"
             ]
         );

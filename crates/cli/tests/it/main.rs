@@ -1,6 +1,7 @@
 //! The whole gateway, as a process, from outside: what a client sees, what an upstream sees, what the operator sees.
 
 mod attacked;
+mod bans;
 mod commands;
 mod control;
 mod differential;

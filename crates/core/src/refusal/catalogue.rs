@@ -45,12 +45,12 @@ catalogue! {
     SecondFactorRequired = 1009 "ERR_SECOND_FACTOR_REQUIRED" 401 Low Info "" "A second factor is required.";
     SignatureInvalid = 1010 "ERR_SIGNATURE_INVALID" 401 High Warn "" "The signature is not valid.";
     Forbidden = 1101 "ERR_FORBIDDEN" 403 Medium Info "" "You may not do this.";
-    AddressBlocked = 1102 "ERR_ADDRESS_BLOCKED" 403 Medium Info "" "Requests from this address are blocked.";
+    AddressBlocked = 1102 "ERR_ADDRESS_BLOCKED" 403 High Warn "ip_block" "Requests from this address are blocked.";
     AccountLocked = 1103 "ERR_ACCOUNT_LOCKED" 403 High Warn "" "The account is locked for a while.";
     TenantMismatch = 1104 "ERR_TENANT_MISMATCH" 403 High Warn "" "The request names another tenant.";
     CrossSiteRequest = 1105 "ERR_CROSS_SITE_REQUEST" 403 High Warn "" "The request came from another site.";
     RateLimited = 1201 "ERR_RATE_LIMITED" 429 Low Info "rate_limit" "Too many requests. Try again later.";
-    LoginRateLimited = 1202 "ERR_LOGIN_RATE_LIMITED" 429 Medium Warn "" "Too many attempts. Try again later.";
+    LoginRateLimited = 1202 "ERR_LOGIN_RATE_LIMITED" 429 Medium Warn "login_watch" "Too many attempts. Try again later.";
 
     // 2xxx what arrived is not acceptable as it is: 400, 408, 413, 414, 415, 417, 431
     MalformedRequest = 2001 "ERR_MALFORMED_REQUEST" 400 Low Info "listen" "The request is not valid HTTP.";

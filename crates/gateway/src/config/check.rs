@@ -35,6 +35,9 @@ impl Config {
                 wrong("telemetry.address", format!("{} is a data listener", listen.address));
             }
         }
+        if let Err(message) = self.store.place() {
+            wrong("store.url", message);
+        }
         let idle = *self.connections.idle;
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&idle) {
             wrong("connections.idle", "must be between 1s and 1h".to_owned());

@@ -9,6 +9,7 @@ mod check;
 pub mod concurrency;
 mod control;
 pub mod listen;
+mod store;
 pub mod upstream;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::control::ControlConfig;
 use self::listen::ListenConfig;
+pub use self::store::{StoreConfig, StorePlace};
 use self::upstream::UpstreamConfig;
 
 /// How careful the gateway is with its own config.
@@ -69,6 +71,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// The socket over which commands on this machine talk to the running gateway. A change needs a restart.
     pub control: ControlConfig,
+    /// What is remembered beyond the process: bans. A change needs a restart.
+    pub store: StoreConfig,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
     /// Logs on standard output.
@@ -145,6 +149,7 @@ impl Default for Config {
             connections: ConnectionsConfig::default(),
             telemetry: TelemetryConfig::default(),
             control: ControlConfig::default(),
+            store: StoreConfig::default(),
             shutdown: ShutdownConfig::default(),
             log: LogConfig::default(),
             counters: CountersConfig::default(),
@@ -247,7 +252,8 @@ impl Config {
     pub fn files(&self) -> Vec<PathBuf> {
         let listeners = self.listen.iter().flat_map(ListenConfig::files);
         let upstreams = self.upstreams.values().flat_map(UpstreamConfig::files).cloned();
-        listeners.chain(upstreams).map(|path| self.folder.join(path)).collect()
+        let lists = self.path.ip_block.files().cloned();
+        listeners.chain(upstreams).chain(lists).map(|path| self.folder.join(path)).collect()
     }
 
     /// With every default written out, for showing what runs.
@@ -267,6 +273,7 @@ impl Config {
             ("workers", self.workers != other.workers),
             ("telemetry", self.telemetry != other.telemetry),
             ("control", self.control != other.control),
+            ("store", self.store != other.store),
             ("counters", self.counters != other.counters),
             ("log", self.log != other.log),
         ]

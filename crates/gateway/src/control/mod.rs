@@ -6,6 +6,8 @@
 //!
 //! Invariant: nobody but this user and root is answered, and nothing here runs on a thread that serves requests.
 
+mod bans;
+mod explain;
 mod life;
 pub mod read_only;
 pub mod routes;

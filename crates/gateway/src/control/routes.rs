@@ -12,7 +12,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{life, read_only};
+use super::{bans, explain, life, read_only};
 use crate::life::Gate;
 
 /// What can be asked.
@@ -20,6 +20,11 @@ pub static ROUTES: &[Row] = &[
     Row { method: Method::GET, path: "/api/v1/life", action: "life.read", handle: life::show },
     Row { method: Method::GET, path: "/api/v1/read-only", action: "read_only.list", handle: read_only::list },
     Row { method: Method::PUT, path: "/api/v1/read-only/{}", action: "read_only.set", handle: read_only::set },
+    Row { method: Method::POST, path: "/api/v1/explain", action: "explain.read", handle: explain::ask },
+    Row { method: Method::GET, path: "/api/v1/bans", action: "bans.list", handle: bans::list },
+    Row { method: Method::POST, path: "/api/v1/bans", action: "bans.add", handle: bans::add },
+    Row { method: Method::GET, path: "/api/v1/bans/{}", action: "bans.show", handle: bans::show },
+    Row { method: Method::DELETE, path: "/api/v1/bans/{}", action: "bans.remove", handle: bans::remove },
 ];
 
 /// One thing that can be asked.

@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt,
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use crate::config::{Config, StorePlace};
 
 /// The name of the socket where only its folder is known.
 pub const NAME: &str = "portcullis.sock";
@@ -81,6 +81,9 @@ pub fn place(config: &Config) -> Option<(PathBuf, bool)> {
     }
     if let Some(path) = &config.control.socket {
         return Some((config.folder.join(path), true));
+    }
+    if let Ok(StorePlace::Sqlite(path)) = config.store.place() {
+        return Some((folder_of(&config.folder.join(path)).join(NAME), false));
     }
     // The XDG base directory specification: a relative path there is no path.
     let runtime = || std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute());

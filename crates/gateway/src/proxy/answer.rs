@@ -93,6 +93,9 @@ impl Telling {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => {
                     self.visit.bytes_out += data.len() as u64;
+                    if let Some(tap) = &self.visit.exchange.answer_tap {
+                        tap.feed(&data);
+                    }
                     if incoming.is_end_stream() {
                         self.complete();
                     }

@@ -98,7 +98,8 @@ impl Outgoing {
             // A path without the limits guard has no bounds, and then nothing may be uploaded.
             let none = Bounds { body_bytes: 0, deadline_nanos: 0 };
             let meter = BodyMeter::new(&exchange.bounds.unwrap_or(none));
-            RequestBody::Streamed { incoming: body, meter, upload: Rc::clone(&visit.upload) }
+            let tap = exchange.request_tap.clone();
+            RequestBody::Streamed { incoming: body, meter, tap, upload: Rc::clone(&visit.upload) }
         } else {
             RequestBody::Empty
         };

@@ -8,12 +8,14 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use portcullis_core::fault::Fault;
+use portcullis_guards::exchange::Tap;
 use portcullis_guards::limits::BodyMeter;
 
 /// What has become of the client's body; shared with the request that is streamed to the upstream.
@@ -52,6 +54,8 @@ pub enum RequestBody {
         incoming: Incoming,
         /// Counts it against the route's bound.
         meter: BodyMeter,
+        /// A guard that wants to see its beginning.
+        tap: Option<Arc<Tap>>,
         /// Where its fate is noted.
         upload: Rc<Upload>,
     },
@@ -77,7 +81,7 @@ impl Body for RequestBody {
     type Error = Stopped;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Stopped>>> {
-        let RequestBody::Streamed { incoming, meter, upload } = self.get_mut() else { return Poll::Ready(None) };
+        let RequestBody::Streamed { incoming, meter, tap, upload } = self.get_mut() else { return Poll::Ready(None) };
         let stop = |fault| {
             upload.fault.set(Some(fault));
             Poll::Ready(Some(Err(Stopped(fault))))
@@ -95,6 +99,9 @@ impl Body for RequestBody {
                 upload.bytes.set(meter.bytes());
                 if let Err(fault) = counted {
                     return stop(fault);
+                }
+                if let Some(tap) = tap {
+                    tap.feed(&data);
                 }
                 if incoming.is_end_stream() {
                     upload.finish();

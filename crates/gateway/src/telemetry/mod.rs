@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 
 use portcullis_core::metric::{Declaration, Kind, Label, Registry, Values};
 
+use crate::keeper;
 use crate::life::{Gate, LAST_RELOAD_SUCCESS};
 use crate::proxy::concurrency;
 use crate::proxy::targets::metrics as targets;
@@ -47,6 +48,8 @@ pub static BUILD_INFO: Declaration = Declaration {
 pub const ALL: &[&Declaration] = &[
     &BUILD_INFO,
     &LAST_RELOAD_SUCCESS,
+    &keeper::OPERATIONS,
+    &keeper::DURATION,
     &targets::TARGET_UP,
     &targets::EJECTIONS,
     &targets::CHECKS,

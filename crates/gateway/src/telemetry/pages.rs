@@ -73,6 +73,7 @@ fn health(gate: &Gate) -> Response<Bytes> {
         },
         "overload": overload(gate),
         "read_only": crate::control::read_only::routes(gate),
+        "store": gate.keeper.status(),
         "upstreams": upstreams,
     });
     json_page(status, &body)

@@ -29,7 +29,8 @@ fn ban(origin: Origin, reason: &str, since: u64, until: Option<u64>) -> Ban {
 /// Every kind of field at its edges.
 fn samples() -> Vec<Record> {
     let widest = i64::MAX as u64;
-    let past = |since, ending| Past { ban: ban(Origin::LoginWatch, "", since, Some(since)), ended_unix_millis: since, ending };
+    let past =
+        |since, ending| Past { ban: ban(Origin::LoginWatch, "", since, Some(since)), ended_unix_millis: since, ending };
     vec![
         Record {
             network: network("203.0.113.9"),
@@ -81,7 +82,13 @@ pub async fn the_last_word_about_a_network_stands(bans: &dyn Bans) {
     let first = Record {
         network: at,
         ban: Some(ban(Origin::LoginWatch, "first", 1, Some(2))),
-        past: (0..5).map(|since| Past { ban: ban(Origin::Operator, "p", since, None), ended_unix_millis: since, ending: Ending::Lifted }).collect(),
+        past: (0..5)
+            .map(|since| Past {
+                ban: ban(Origin::Operator, "p", since, None),
+                ended_unix_millis: since,
+                ending: Ending::Lifted,
+            })
+            .collect(),
     };
     let second = Record { network: at, ban: None, past: first.past[3..].to_vec() };
     bans.update(std::slice::from_ref(&first)).await.unwrap_or_else(|error| panic!("{error}"));

@@ -24,11 +24,11 @@ impl MemoryBans {
 
 impl Bans for MemoryBans {
     fn list(&self) -> Pending<'_, Vec<Record>> {
-        Box::pin(async { Ok(self.records().values().cloned().collect()) })
+        Box::pin(async move { Ok(self.records().values().cloned().collect()) })
     }
 
     fn update<'a>(&'a self, records: &'a [Record]) -> Pending<'a, ()> {
-        Box::pin(async {
+        Box::pin(async move {
             let mut known = self.records();
             for record in records {
                 known.insert(record.network.to_string(), record.clone());
@@ -38,7 +38,7 @@ impl Bans for MemoryBans {
     }
 
     fn remove<'a>(&'a self, networks: &'a [Cidr]) -> Pending<'a, ()> {
-        Box::pin(async {
+        Box::pin(async move {
             let mut known = self.records();
             for network in networks {
                 known.remove(&network.to_string());

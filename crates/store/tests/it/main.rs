@@ -1,4 +1,5 @@
 //! What the store's backends promise, seen from outside.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may stop the test")]
 
+mod bans;
 mod counters;
