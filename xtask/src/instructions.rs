@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 
 use crate::bench::candidate::Candidate;
-use crate::bench::load::Surroundings;
-use crate::bench::scenario::Scenario;
+use crate::bench::load::{Aim, Surroundings};
+use crate::bench::scenario::{Burden, Scenario};
 use crate::bench::{checks, machine, prepare, present};
 use baseline::Baseline;
 use syscalls::Syscalls;
@@ -28,9 +28,9 @@ const CALLS_TOLERANCE: f64 = 0.05;
 /// Options of `cargo xtask instructions`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Scenarios to count; all when left out.
-    #[arg(long, value_enum)]
-    scenario: Vec<Scenario>,
+    /// Scenarios to count, separated by commas; plain, guarded, full and refused when left out.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Scenario>,
     /// Who is counted beside HAProxy: NAME[@BINARY] with a config bench/NAME-SCENARIO.*.
     #[arg(long, value_delimiter = ',', default_values = ["portcullis"])]
     candidates: Vec<String>,
@@ -62,12 +62,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         candidates.push(Candidate::parse(name)?);
     }
     machine::install(&["valgrind", "strace"])?;
-    prepare(&candidates, arguments.no_build)?;
+    let scenarios = if arguments.only.is_empty() { &Scenario::IN_DEPTH[..] } else { &arguments.only[..] };
+    prepare(&candidates, scenarios, arguments.no_build)?;
     let mut baseline = match &arguments.gate {
         Some(path) => Baseline::read(path)?,
         None => Baseline::default(),
     };
-    let scenarios = if arguments.scenario.is_empty() { &Scenario::ALL[..] } else { &arguments.scenario[..] };
     let mut failures = Vec::new();
     for &scenario in scenarios {
         let mut counts = Vec::new();
@@ -99,16 +99,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn count(candidate: &Candidate, scenario: Scenario) -> anyhow::Result<Count> {
-    let surroundings = Surroundings::start()?;
+    let surroundings = Surroundings::start(scenario, Burden::Light)?;
     let expectation = checks::expectation(candidate, scenario);
     let instructions = {
-        let running = candidate.start(scenario, surroundings.peers, &callgrind::prefix())?;
+        let running = candidate.start(scenario, Burden::Light, surroundings.peers, &callgrind::prefix())?;
         checks::work_of(candidate, scenario, &running)?;
-        callgrind::per_request(&running, expectation)?
+        callgrind::per_request(&running, &Aim::new(scenario, Burden::Light, &running, expectation))?
     };
-    let running = candidate.start(scenario, surroundings.peers, &[])?;
+    let running = candidate.start(scenario, Burden::Light, surroundings.peers, &[])?;
     checks::work_of(candidate, scenario, &running)?;
-    let calls = syscalls::per_request(&running, expectation)?;
+    let calls = syscalls::per_request(&running, &Aim::new(scenario, Burden::Light, &running, expectation))?;
     Ok(Count { label: candidate.label.clone(), instructions, calls })
 }
 

@@ -6,6 +6,7 @@
 //! Invariant: requests in flight at the end are waited for, so that no proxy sees clients hang up.
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -13,6 +14,7 @@ use anyhow::{Context, bail};
 use crate::client::{Client, Received, is_right};
 use crate::reactor::Reactor;
 use crate::request;
+use crate::tls::Dialer;
 use crate::watch::{self, Usage};
 
 /// Longest silence before the target counts as hung; far above any stall seen under valgrind.
@@ -39,6 +41,15 @@ pub(crate) struct Arguments {
     /// Status every answer must have.
     #[arg(long, default_value_t = 200)]
     expect: u16,
+    /// TLS, trusting the certificate in this file (PEM).
+    #[arg(long)]
+    tls: Option<PathBuf>,
+    /// A new connection for every request.
+    #[arg(long)]
+    fresh: bool,
+    /// Ask in turn for a path below each of `/s0`, `/s1` and so on, up to so many, instead of the usual one.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    routes: Option<u32>,
     /// Process whose CPU time to read; may be repeated.
     #[arg(long)]
     watch: Vec<u32>,
@@ -55,7 +66,9 @@ struct Window {
 
 struct Load<'a> {
     arguments: &'a Arguments,
-    request: Vec<u8>,
+    /// Sent in turn.
+    requests: Vec<Vec<u8>>,
+    next: usize,
     reactor: Reactor,
     clients: Vec<Client>,
     window: Window,
@@ -70,12 +83,16 @@ struct Load<'a> {
 /// Runs the load and prints what was counted as one JSON line.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let reactor = Reactor::new()?;
+    let dialer = arguments.tls.as_deref().map(|file| Dialer::new(file, arguments.target)).transpose()?;
     let clients = (0..arguments.connections)
-        .map(|token| Client::connect(arguments.target, &reactor, token))
+        .map(|token| Client::connect(arguments.target, dialer.clone(), &reactor, token))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    let paths = arguments.routes.map_or_else(|| vec![request::LOAD_PATH.to_owned()], request::scattered);
+    let target = arguments.target.to_string();
     let mut load = Load {
         arguments,
-        request: request::render(&arguments.target.to_string(), request::LOAD_PATH),
+        requests: paths.iter().map(|path| request::render(&target, path)).collect(),
+        next: 0,
         reactor,
         clients,
         window: Window::default(),
@@ -131,10 +148,12 @@ impl Load<'_> {
             Some(left) => *left -= 1,
             None => {}
         }
-        if !self.clients[token].send(&self.request) {
+        let request = &self.requests[self.next];
+        self.next = (self.next + 1) % self.requests.len();
+        if !self.clients[token].send(request) {
             self.window.lost += 1;
             self.clients[token].reconnect(&self.reactor)?;
-            if !self.clients[token].send(&self.request) {
+            if !self.clients[token].send(request) {
                 bail!("{} closes every connection at once", self.arguments.target);
             }
         }
@@ -172,6 +191,9 @@ impl Load<'_> {
                     self.answered_in_all += 1;
                     self.window.wrong += u64::from(!is_right(answer, self.arguments.expect));
                     *self.window.statuses.entry(answer.status).or_default() += 1;
+                    if self.arguments.fresh {
+                        self.clients[token].reconnect(&self.reactor)?;
+                    }
                 }
                 Received::Lost => {
                     self.window.lost += 1;

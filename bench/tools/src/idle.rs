@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::client::{Client, Received, is_right};
 use crate::reactor::Reactor;
@@ -31,16 +32,20 @@ pub(crate) struct Arguments {
     /// Process whose memory to read; may be repeated.
     #[arg(long, required = true)]
     watch: Vec<u32>,
+    /// After the report, keep the connections until killed.
+    #[arg(long)]
+    hold: bool,
 }
 
 /// Opens the connections and prints resident memory before and after as one JSON line.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    allow_descriptors();
     let before = watch::resident_bytes(&arguments.watch)?;
     let mut reactor = Reactor::new()?;
     let request = request::render(&arguments.target.to_string(), request::LOAD_PATH);
     let (mut clients, mut ready, mut buffer) = (Vec::new(), Vec::new(), vec![0; 32 * 1024]);
     for token in 0..arguments.connections {
-        let mut client = Client::connect(arguments.target, &reactor, token)?;
+        let mut client = Client::connect(arguments.target, None, &reactor, token)?;
         if !client.send(&request) {
             bail!("connection {token} was closed at once");
         }
@@ -67,5 +72,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let after = watch::resident_bytes(&arguments.watch)?;
     println!("{}", serde_json::json!({ "before_bytes": before, "after_bytes": after, "connections": clients.len() }));
+    if arguments.hold {
+        reactor.wait(None, &mut ready)?;
+        bail!("the target closed {} idle connections", ready.len());
+    }
     Ok(())
+}
+
+/// A connection is a descriptor, and the usual bound of 1024 is too low. What may not be raised shows when one cannot be had.
+fn allow_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }

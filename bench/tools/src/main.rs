@@ -9,11 +9,12 @@ mod answer;
 mod client;
 mod closed;
 mod drain;
+mod h2;
 mod idle;
 mod open;
-mod probe;
 mod reactor;
 mod request;
+mod tls;
 mod upstream;
 mod watch;
 
@@ -34,12 +35,12 @@ enum Command {
     Drain(drain::Arguments),
     /// N connections, each sending its next request as soon as the last was answered.
     Closed(closed::Arguments),
+    /// HTTP/2 over TLS, by h2load, with the counting window of `closed`.
+    H2(h2::Arguments),
     /// A fixed rate; latency counts from the moment a request was due, not from when it was sent.
     Open(open::Arguments),
     /// Opens connections, uses each once and leaves them idle; reports the memory that took.
     Idle(idle::Arguments),
-    /// Sends one request and prints the answer, with what the upstream saw.
-    Probe(probe::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -47,8 +48,8 @@ fn main() -> anyhow::Result<()> {
         Command::Upstream(arguments) => upstream::run(&arguments),
         Command::Drain(arguments) => drain::run(&arguments),
         Command::Closed(arguments) => closed::run(&arguments),
+        Command::H2(arguments) => h2::run(&arguments),
         Command::Open(arguments) => open::run(&arguments),
         Command::Idle(arguments) => idle::run(&arguments),
-        Command::Probe(arguments) => probe::run(&arguments),
     }
 }

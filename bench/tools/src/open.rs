@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let _ = std::fs::write("/proc/self/timerslack_ns", "1");
     let mut reactor = Reactor::new()?;
     let mut clients = (0..arguments.connections)
-        .map(|token| Client::connect(arguments.target, &reactor, token))
+        .map(|token| Client::connect(arguments.target, None, &reactor, token))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let request = request::render(&arguments.target.to_string(), request::LOAD_PATH);
     let total = u64::from(arguments.rate) * (arguments.warm_ms + arguments.for_ms) / 1000;

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use memchr::memmem::Finder;
+use socket2::{Domain, Socket, Type};
 
 use crate::reactor::Reactor;
 use crate::request::ECHO_PATH;
@@ -31,13 +32,15 @@ struct Connection {
     pending: Vec<u8>,
 }
 
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
 /// The token of the listener; connections have theirs from 1 up.
 const LISTENER: usize = 0;
 
 /// Serves until killed.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(arguments.listen).with_context(|| format!("listening on {}", arguments.listen))?;
-    listener.set_nonblocking(true)?;
+    let listener = listen(arguments.listen).with_context(|| format!("listening on {}", arguments.listen))?;
     let mut reactor = Reactor::new()?;
     reactor.add(&listener, LISTENER)?;
     let head_end = Finder::new(b"\r\n\r\n");
@@ -58,6 +61,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             }
         }
     }
+}
+
+/// Several upstreams may share one address, so that there can be one a core behind proxies that know of one.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn accept(listener: &TcpListener, reactor: &Reactor, connections: &mut Vec<Option<Connection>>) -> anyhow::Result<()> {

@@ -12,13 +12,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::process::Signal;
 
 use super::machine::{self, PROXY_CPU};
-use super::scenario::Scenario;
+use super::scenario::{Burden, Scenario, Traffic};
 
 /// How long a proxy may take to listen; generous, because it may run under valgrind.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// How long a proxy may take to end after SIGTERM before it is killed.
+/// How long a proxy may take to end before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The programs that can be measured.
@@ -73,7 +74,7 @@ impl Candidate {
             Program::Nginx => "conf",
             Program::Portcullis => "yaml",
         };
-        Ok(machine::root()?.join("bench").join(format!("{}-{}.{extension}", self.stem, scenario.name())))
+        Ok(machine::root()?.join("bench").join(format!("{}-{}.{extension}", self.stem, scenario.config_name())))
     }
 
     /// Whether this is the workspace's own gateway, which has to be built first.
@@ -116,15 +117,31 @@ impl Candidate {
         }
     }
 
-    /// Starts the proxy on the proxy's core, behind `prefix` (a tool such as valgrind, or nothing).
+    /// Starts the proxy on the proxy's core, or where cores are shared on as many as it has workers, behind `prefix` (a
+    /// tool such as valgrind, or nothing).
     ///
     /// # Errors
     /// When the config is missing or refused, or the proxy does not listen in time; with its own words.
-    pub(crate) fn start(&self, scenario: Scenario, peers: Peers, prefix: &[&str]) -> anyhow::Result<Running> {
+    pub(crate) fn start(
+        &self,
+        scenario: Scenario,
+        burden: Burden,
+        peers: Peers,
+        prefix: &[&str],
+    ) -> anyhow::Result<Running> {
         let template = self.config(scenario)?;
         let folder = machine::Folder::new(&self.label)?;
         let (listen, telemetry) = (free_address()?, free_address()?);
         let log = folder.path().join("access.log");
+        let certificate = folder.path().join("certificate.pem");
+        if scenario.traffic() != Traffic::Plain {
+            machine::certify(&certificate)?;
+        }
+        let routes = scenario.routes(burden).map_or_else(String::new, |count| self.program.routes(count));
+        fs::write(folder.path().join("routes"), &routes).context("writing routes")?;
+        let workers = scenario.cores(burden);
+        // Connections that rest through a whole run must not be closed for it.
+        let (idle, silence) = if scenario == Scenario::Idle { ("10m", "10m") } else { ("60s", "30s") };
         let places = [
             ("LISTEN", listen.to_string()),
             ("UPSTREAM", peers.upstream.to_string()),
@@ -132,6 +149,11 @@ impl Candidate {
             ("DRAIN", peers.drain.to_string()),
             ("DIR", folder.path().display().to_string()),
             ("LOG", log.display().to_string()),
+            ("CERTIFICATE", certificate.display().to_string()),
+            ("ROUTES", routes),
+            ("WORKERS", workers.to_string()),
+            ("IDLE", idle.to_owned()),
+            ("SILENCE", silence.to_owned()),
         ];
         let text = fs::read_to_string(&template).with_context(|| format!("reading {}", template.display()))?;
         let text = render(&text, &places).with_context(|| format!("rendering {}", template.display()))?;
@@ -140,7 +162,8 @@ impl Candidate {
 
         let errors = folder.path().join("errors.txt");
         let output = File::options().create(true).append(true).open(&log)?;
-        let child = machine::pinned(PROXY_CPU)
+        let cpus = if workers == 1 { PROXY_CPU.to_owned() } else { format!("0-{}", workers - 1) };
+        let child = machine::pinned(&cpus)
             .args(prefix)
             .args(self.command(self.binary()?, &config, !prefix.is_empty()))
             .current_dir(folder.path())
@@ -149,11 +172,27 @@ impl Candidate {
             .stderr(File::create(&errors)?)
             .spawn()
             .with_context(|| format!("starting {} (are setpriv and taskset installed?)", self.label))?;
-        let mut running = Running { child, listen, log, folder, pids: Vec::new() };
+        let mut running = Running { program: self.program, child, listen, log, certificate, folder, pids: Vec::new() };
         running
             .wait_until_listening()
+            .and_then(|()| if workers > 1 { running.spread(workers) } else { Ok(()) })
             .with_context(|| format!("{} with {}: {}", self.label, template.display(), tail(&errors)))?;
         Ok(running)
+    }
+}
+
+impl Program {
+    /// `count` routes in its own words: the probe's and one below each of `/s0`, `/s1` and so on.
+    fn routes(self, count: u32) -> String {
+        let line = |name: &str, segment: &str| match self {
+            Self::Haproxy => format!("{segment} {name}\n"),
+            Self::Nginx => format!("location /{segment}/ {{ set $route {name}; proxy_pass http://app; }}\n"),
+            Self::Portcullis => {
+                format!("  - {{ name: {name}, match: {{ path: \"/{segment}/**\" }}, upstream: app }}\n")
+            }
+        };
+        let services = (0..count.saturating_sub(1)).map(|number| line(&format!("r{number}"), &format!("s{number}")));
+        services.chain([line("probe", "bench")]).collect()
     }
 }
 
@@ -168,11 +207,14 @@ pub(crate) struct Peers {
 
 /// A proxy that listens.
 pub(crate) struct Running {
+    program: Program,
     child: Child,
     /// Where it takes requests.
     pub(crate) listen: SocketAddr,
     /// Its standard output, or the access log it writes itself.
     pub(crate) log: PathBuf,
+    /// Its certificate with the key, PEM; there only where it speaks TLS.
+    pub(crate) certificate: PathBuf,
     /// Its processes: the one started and its children.
     pub(crate) pids: Vec<u32>,
     folder: machine::Folder,
@@ -195,6 +237,10 @@ impl Running {
             }
             sleep(Duration::from_millis(50));
         }
+        self.find_processes()
+    }
+
+    fn find_processes(&mut self) -> anyhow::Result<()> {
         let pid = self.child.id();
         let path = format!("/proc/{pid}/task/{pid}/children");
         let children = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
@@ -203,9 +249,47 @@ impl Running {
         Ok(())
     }
 
-    /// Ends the process: SIGTERM, and SIGKILL when that does not help.
+    /// Gives each worker a core of its own, so that the kernel cannot put two on one for a while.
+    fn spread(&mut self, workers: usize) -> anyhow::Result<()> {
+        let limit = Instant::now() + START_LIMIT;
+        loop {
+            // Sockets listen before the last worker has begun.
+            self.find_processes()?;
+            let tasks = self.workers()?;
+            if tasks.len() == workers {
+                return tasks.into_iter().enumerate().try_for_each(|(core, task)| machine::pin(task, core));
+            }
+            if Instant::now() > limit {
+                bail!("it has {} workers, not {workers}", tasks.len());
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The threads, or in nginx the processes, that serve requests.
+    fn workers(&self) -> anyhow::Result<Vec<u32>> {
+        let is_worker = |pid: u32, task: u32, name: &str| match self.program {
+            Program::Haproxy => true,
+            Program::Nginx => pid != self.pids[0] && task == pid,
+            Program::Portcullis => name.starts_with("core-"),
+        };
+        let mut tasks = Vec::new();
+        for &pid in &self.pids {
+            for entry in fs::read_dir(format!("/proc/{pid}/task")).context("listing threads")? {
+                let path = entry?.path();
+                let task = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+                let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
+                tasks.extend(task.filter(|&task| is_worker(pid, task, &name)));
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// Ends the process: a signal, and SIGKILL when that does not help.
     pub(crate) fn stop(&mut self) {
-        machine::terminate(&mut self.child, STOP_LIMIT);
+        // At SIGTERM the gateway first waits for load balancers to notice.
+        let signal = if self.program == Program::Portcullis { Signal::INT } else { Signal::TERM };
+        machine::terminate(&mut self.child, signal, STOP_LIMIT);
     }
 }
 
@@ -256,6 +340,15 @@ mod tests {
         assert_eq!((old.program, old.stem.as_str()), (Program::Portcullis, "portcullis"));
         assert_eq!(old.binary.as_deref(), Some(std::path::Path::new("/tmp/old-build")));
         assert!(Candidate::parse("apache").is_err());
+    }
+
+    #[test]
+    fn routes_are_as_many_as_asked_for_and_one_is_the_probes() {
+        for program in [Program::Haproxy, Program::Nginx, Program::Portcullis] {
+            let text = program.routes(10);
+            assert_eq!(text.lines().count(), 10, "{text}");
+            assert!(text.contains("s8") && !text.contains("s9") && text.contains("bench"), "{text}");
+        }
     }
 
     #[test]

@@ -69,12 +69,12 @@ pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("{name} is not installed"))
 }
 
-/// Makes sure that programs are there, installing the packages of the same names by apt where they are not.
+/// Makes sure that programs are there, installing their packages by apt where they are not.
 ///
 /// # Errors
 /// When a program is missing and cannot be installed; says which and why.
 pub(crate) fn install(names: &[&str]) -> anyhow::Result<()> {
-    let missing: Vec<&str> = names.iter().copied().filter(|name| program(name).is_err()).collect();
+    let missing: Vec<&str> = names.iter().copied().filter(|name| program(name).is_err()).map(package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -92,7 +92,36 @@ pub(crate) fn install(names: &[&str]) -> anyhow::Result<()> {
     if !(apt(&["update", "--quiet"])?.success() && apt(&install)?.success()) {
         bail!("apt-get could not install {list}; its messages are above");
     }
-    missing.iter().try_for_each(|name| program(name).map(drop))
+    names.iter().try_for_each(|name| program(name).map(drop))
+}
+
+/// The package of a program.
+fn package(program: &str) -> &str {
+    if program == "h2load" { "nghttp2-client" } else { program }
+}
+
+/// Writes a new certificate for 127.0.0.1 (ECDSA P-256, self-signed) and its key into one PEM file.
+pub(crate) fn certify(path: &Path) -> anyhow::Result<()> {
+    let output = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "-", "-out", "-"])
+        .output()
+        .context("starting openssl")?;
+    if !output.status.success() {
+        bail!("openssl req: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    fs::write(path, output.stdout).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Moves a thread to a core.
+pub(crate) fn pin(thread: u32, core: usize) -> anyhow::Result<()> {
+    let arguments = ["-c".to_owned(), "-p".to_owned(), core.to_string(), thread.to_string()];
+    let output = Command::new("taskset").args(arguments).output().context("starting taskset")?;
+    if !output.status.success() {
+        bail!("taskset: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
 }
 
 /// Refuses machines on which proxy and load could not have a core each.
@@ -108,13 +137,30 @@ pub(crate) fn check_cores() -> anyhow::Result<()> {
 pub(crate) fn description() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let model = read("/proc/cpuinfo").lines().find_map(|line| line.strip_prefix("model name").map(str::to_owned));
+    let version = |name: &str| said(Command::new(program(name).unwrap_or_default()).arg("-v"));
+    let haproxy = version("haproxy");
     format!(
-        "{}, {} cores, Linux {}, load {}",
+        "{}, {} cores, Linux {}, HAProxy {}, nginx {}",
         model.unwrap_or_default().trim_start_matches([' ', '\t', ':']),
         available_parallelism().map_or(0, usize::from),
         read("/proc/sys/kernel/osrelease"),
-        read("/proc/loadavg")
+        haproxy.split(' ').nth(2).unwrap_or("?"),
+        version("nginx").rsplit('/').next().unwrap_or("?"),
     )
+}
+
+/// When and what: the day and the commit, for a line that outlives the run.
+pub(crate) fn occasion() -> String {
+    let commit =
+        root().map(|root| said(Command::new("git").arg("-C").arg(root).args(["rev-parse", "--short", "HEAD"])));
+    format!("{}, {}", said(Command::new("date").args(["-u", "+%F"])), commit.unwrap_or_default())
+}
+
+/// The first line that a program says, on whichever output; empty when it cannot be asked.
+fn said(command: &mut Command) -> String {
+    let Ok(output) = command.output() else { return String::new() };
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
 }
 
 /// Waits until both cores were mostly idle for a moment, but not beyond `limit`.
@@ -148,11 +194,11 @@ pub(crate) fn pinned(cpu: &str) -> Command {
     command
 }
 
-/// Ends a child: SIGTERM, then, after `limit`, SIGKILL. Does nothing when it has ended.
-pub(crate) fn terminate(child: &mut Child, limit: Duration) {
+/// Ends a child: `signal`, then, after `limit`, SIGKILL. Does nothing when it has ended.
+pub(crate) fn terminate(child: &mut Child, signal: Signal, limit: Duration) {
     let end = Instant::now() + limit;
     if let Ok(None) = child.try_wait() {
-        let _ = kill_process(Pid::from_child(child), Signal::TERM);
+        let _ = kill_process(Pid::from_child(child), signal);
     }
     while let Ok(None) = child.try_wait() {
         if Instant::now() > end {

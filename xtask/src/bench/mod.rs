@@ -8,10 +8,13 @@ pub(crate) mod candidate;
 pub(crate) mod checks;
 pub(crate) mod load;
 pub(crate) mod machine;
+mod probe;
 mod report;
 mod rounds;
 pub(crate) mod scenario;
 mod statistics;
+mod verdict;
+mod written;
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,14 +24,14 @@ use anyhow::{Context, bail};
 
 use candidate::{Candidate, Program};
 use rounds::Plan;
-use scenario::Scenario;
+use scenario::{Scenario, Traffic};
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Scenarios to run; all when left out.
-    #[arg(long, value_enum)]
-    scenario: Vec<Scenario>,
+    /// Scenarios to run, separated by commas; all when left out.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Scenario>,
     /// Rounds; in each, every candidate runs one slice.
     #[arg(long, default_value_t = 16)]
     rounds: usize,
@@ -50,6 +53,9 @@ pub(crate) struct Arguments {
     /// Write everything measured to this file.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write the results into the table of this file (bench/README.md). Void scenarios are left out.
+    #[arg(long)]
+    write: Option<PathBuf>,
 }
 
 /// Runs the benchmark and prints its tables.
@@ -59,8 +65,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     machine::check_cores()?;
     let candidates = candidates(&arguments.candidates)?;
-    prepare(&candidates, arguments.no_build)?;
-    let scenarios = if arguments.scenario.is_empty() { &Scenario::ALL[..] } else { &arguments.scenario[..] };
+    let scenarios = if arguments.only.is_empty() { &Scenario::ALL[..] } else { &arguments.only[..] };
+    prepare(&candidates, scenarios, arguments.no_build)?;
     if !(Duration::from_millis(50)..=Duration::from_secs(60)).contains(&arguments.slice) {
         bail!("--slice must be between 50ms and 60s");
     }
@@ -86,6 +92,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(&serde_json::json!({ "machine": description, "scenarios": all }))?;
         fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
     }
+    if let Some(path) = &arguments.write {
+        written::write(path, &description, &results)?;
+    }
     if !report::void_scenarios(&results).is_empty() {
         bail!("the run is void: {}", report::WHY_VOID);
     }
@@ -103,11 +112,19 @@ fn candidates(names: &[String]) -> anyhow::Result<Vec<Candidate>> {
 }
 
 /// Installs and builds what the candidates need.
-pub(crate) fn prepare(candidates: &[Candidate], is_built: bool) -> anyhow::Result<()> {
+pub(crate) fn prepare(candidates: &[Candidate], scenarios: &[Scenario], is_built: bool) -> anyhow::Result<()> {
     let has = |program| candidates.iter().any(|candidate| candidate.program == program);
-    let peers = [(Program::Haproxy, "haproxy"), (Program::Nginx, "nginx")];
-    let peers: Vec<&str> = peers.into_iter().filter(|(program, _)| has(*program)).map(|(_, name)| name).collect();
-    machine::install(&peers)?;
+    let travels = |traffic| scenarios.iter().any(|scenario| scenario.traffic() == traffic);
+    let is_plain = scenarios.iter().all(|scenario| scenario.traffic() == Traffic::Plain);
+    let wanted = [
+        ("curl", true),
+        ("haproxy", has(Program::Haproxy)),
+        ("nginx", has(Program::Nginx)),
+        ("openssl", !is_plain),
+        ("h2load", travels(Traffic::Http2)),
+    ];
+    let wanted: Vec<&str> = wanted.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(name, _)| name).collect();
+    machine::install(&wanted)?;
     if is_built {
         return Ok(());
     }

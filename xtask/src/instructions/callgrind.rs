@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::bench::candidate::Running;
-use crate::bench::load::{self, Expectation};
+use crate::bench::load::{self, Aim};
 
 /// Requests before anything is counted.
 const WARM: u64 = 4_000;
@@ -40,10 +40,10 @@ pub(crate) fn prefix() -> [&'static str; 6] {
 ///
 /// # Errors
 /// When an answer is wrong or callgrind does not hand over its counters.
-pub(crate) fn per_request(running: &Running, expectation: Expectation) -> anyhow::Result<f64> {
+pub(crate) fn per_request(running: &Running, aim: &Aim) -> anyhow::Result<f64> {
     let mut totals = Vec::new();
     for requests in [WARM, FEW, MANY] {
-        load::exactly(requests, running.listen, expectation)?;
+        load::exactly(requests, aim)?;
         totals.push(take(running)?);
     }
     let [_, few, many] = totals[..] else { bail!("three loads were to be counted") };

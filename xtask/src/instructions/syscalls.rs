@@ -12,9 +12,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::process::Signal;
 
 use crate::bench::candidate::Running;
-use crate::bench::load::{self, Expectation};
+use crate::bench::load::{self, Aim};
 use crate::bench::machine;
 
 /// Requests before anything is counted.
@@ -52,10 +53,10 @@ impl Syscalls {
 ///
 /// # Errors
 /// When an answer is wrong or strace cannot attach.
-pub(crate) fn per_request(running: &Running, expectation: Expectation) -> anyhow::Result<Syscalls> {
-    load::exactly(WARM, running.listen, expectation)?;
-    let few = record(running, FEW, expectation)?;
-    let many = record(running, MANY, expectation)?;
+pub(crate) fn per_request(running: &Running, aim: &Aim) -> anyhow::Result<Syscalls> {
+    load::exactly(WARM, aim)?;
+    let few = record(running, FEW, aim)?;
+    let many = record(running, MANY, aim)?;
     let mut calls = Syscalls::default();
     for (kind, count) in &many {
         let difference = *count as f64 - few.get(kind).copied().unwrap_or(0) as f64;
@@ -78,7 +79,7 @@ enum Kind {
     Other(String),
 }
 
-fn record(running: &Running, requests: u64, expectation: Expectation) -> anyhow::Result<BTreeMap<Kind, u64>> {
+fn record(running: &Running, requests: u64, aim: &Aim) -> anyhow::Result<BTreeMap<Kind, u64>> {
     let output = running.folder().join("strace.out");
     let mut command = Command::new("strace");
     command.args(["-f", "-y", "-q", "-s", "0", "-o"]).arg(&output);
@@ -86,10 +87,9 @@ fn record(running: &Running, requests: u64, expectation: Expectation) -> anyhow:
         command.args(["-p", &pid.to_string()]);
     }
     let mut strace = command.stderr(Stdio::null()).spawn().context("starting strace")?;
-    let outcome = wait_until_traced(&mut strace, &running.pids)
-        .and_then(|()| load::exactly(requests, running.listen, expectation));
+    let outcome = wait_until_traced(&mut strace, &running.pids).and_then(|()| load::exactly(requests, aim));
     // SIGTERM makes strace detach and write what it holds.
-    machine::terminate(&mut strace, LIMIT);
+    machine::terminate(&mut strace, Signal::TERM, LIMIT);
     outcome?;
     count(&output)
 }
