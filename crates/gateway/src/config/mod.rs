@@ -135,7 +135,8 @@ pub struct LogConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CountersConfig {
-    /// Bytes for the table; a key takes 16. Default: 64MiB. Bounds: 64KiB to 16GiB. Unused pages cost nothing.
+    /// Bytes for the table; a key takes 16. Default: 64MiB. Bounds: 64KiB to 16GiB. It is taken as keys come, up to
+    /// 2 MiB at a time where the kernel uses huge pages.
     pub memory: portcullis_core::units::ByteSize,
 }
 
