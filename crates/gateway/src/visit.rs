@@ -54,6 +54,8 @@ pub struct Visit {
     pub attempts: u32,
     /// What the client wants to switch to, and, once the upstream has agreed, the other end of it.
     pub switch: Switch,
+    /// It must be refused before any guard decides on it.
+    is_malformed: bool,
     /// How it ends if nothing else is said.
     pub end: End,
     status: u16,
@@ -109,7 +111,9 @@ impl Visit {
         let running = connection.core.running();
         let (mut head, body) = request.into_parts();
         let switch = Switch::wanted(&head);
+        let mut is_malformed = false;
         if head.version == Version::HTTP_2 {
+            is_malformed = fields::has_blank_edges(&head.headers);
             fields::join_cookies(&mut head.headers);
         }
         fields::remove_nominated(&mut head.headers);
@@ -137,6 +141,7 @@ impl Visit {
             connection,
             watch,
             switch,
+            is_malformed,
             running,
             exchange,
             upload,
@@ -155,6 +160,12 @@ impl Visit {
             Through(T),
             Late,
             Panicked,
+        }
+        if self.is_malformed {
+            let refusal = Refusal::malformed("a field value begins or ends with white space");
+            let running = Rc::clone(&self.running);
+            let (head, bytes) = running.path.refuse_unread(&mut self.exchange, refusal);
+            return (head, Stream::Bytes(bytes));
         }
         let watch = Rc::clone(&self.watch);
         let came = {

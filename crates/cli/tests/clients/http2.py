@@ -160,6 +160,18 @@ def deaf(address):
     return {**seen, "seconds": time.monotonic() - began}
 
 
+def silent(address):
+    """One request; then says nothing more, not even to a GOAWAY or a PING."""
+    client = Client(address)
+    client.send(client.headers(1, GET))
+    client.read(10, is_over)
+    print("asked", flush=True)
+    began = time.monotonic()
+    client.take = lambda frame: None
+    seen = client.read(30, lambda seen: seen["closed"])
+    return {**seen, "seconds": time.monotonic() - began}
+
+
 def two(address):
     client = Client(address)
     client.send(b"".join(client.headers(stream, GET) for stream in (1, 3, 5)))
@@ -188,6 +200,9 @@ CASES = {
     "short": lambda address: one(address, POST + [("content-length", "5")], b"abc"),
     "long": lambda address: one(address, POST + [("content-length", "3")], b"abcdef"),
     "two-lengths": lambda address: one(address, POST + [("content-length", "3"), ("content-length", "4")], b"abc"),
+    "blank-before": lambda address: one(address, GET + [("x-api-key", " K")]),
+    "blank-behind": lambda address: one(address, GET + [("x-api-key", "K\t")]),
+    "silent": lambda address: silent(address),
     "connect": lambda address: one(address, [(":method", "CONNECT"), (":authority", "test:443")]),
     "rapid-reset": lambda address: flood(address, reset_at_once, 20_000),
     "made-you-reset": lambda address: flood(address, made_you_reset, 20_000),

@@ -28,7 +28,9 @@ impl Config {
             wrong("listen", "at least one address is needed".to_owned());
         }
         for (index, listen) in self.listen.iter().enumerate() {
-            if self.listen[..index].iter().any(|earlier| earlier.address == listen.address) {
+            let is_listed = self.listen[..index].iter().any(|earlier| earlier.address == listen.address);
+            // Port 0 is any free one, each time another.
+            if is_listed && listen.address.port() != 0 {
                 wrong(&format!("listen[{index}].address"), format!("{} is listed twice", listen.address));
             }
             if listen.address == self.telemetry.address && listen.address.port() != 0 {

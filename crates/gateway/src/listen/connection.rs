@@ -31,6 +31,8 @@ use crate::visit::{self, Visit};
 pub const LINGER: Duration = Duration::from_millis(1000);
 /// How long a resting connection still takes a request when the gateway ends.
 const LAST_CALL: Duration = Duration::from_millis(500);
+/// How long an HTTP/2 client that was told to leave may take to do so once nothing is open.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a connection rests before what serves it is put away. Far above the pauses of a busy client, so that only those
 /// pay for it that really rest.
 const PUT_AWAY_AFTER: Duration = Duration::from_millis(200);
@@ -51,6 +53,8 @@ pub struct Connection {
     pub watch: Rc<Listed>,
     /// A visit whose connection was switched to another protocol; whoever drives the connection goes on with it.
     pub switched: RefCell<Option<Box<Visit>>>,
+    /// Whether it has carried a request.
+    has_answered: Cell<bool>,
     /// Open visits. Only HTTP/2 keeps it.
     visits: Cell<u32>,
     /// When its rest is over.
@@ -81,6 +85,7 @@ pub async fn serve(core: Rc<Core>, socket: TcpStream, peer: SocketAddr, door: us
         line: Line::default(),
         watch,
         switched: RefCell::new(None),
+        has_answered: Cell::new(false),
         visits: Cell::new(0),
         rests_until_nanos: Cell::new(0),
     });
@@ -136,13 +141,28 @@ impl Connection {
         if self.is_multiplexed {
             self.visits.set(self.visits.get() - 1);
             if self.visits.get() == 0 {
-                self.begin_rest();
+                self.rest_or_leave();
             }
             return;
         }
+        self.has_answered.set(true);
         self.line.phase.set(Phase::Idle);
         self.line.is_mid_body.set(is_mid_body);
         self.line.must_reset.set(was_cut);
+    }
+
+    /// HTTP/2 with nothing open: it may be idle for a while, or, when clients were told to leave, for a moment.
+    pub fn rest_or_leave(&self) {
+        if self.core.gate.stage().tells_clients_to_leave() {
+            self.say_goodbye();
+        } else {
+            self.begin_rest();
+        }
+    }
+
+    /// An HTTP/2 client was told to leave; it has a moment for that.
+    pub fn say_goodbye(&self) {
+        self.watch.arm(self.core.sweep.coarse_now_nanos().saturating_add(nanos(GOODBYE)));
     }
 
     /// From now on it may be idle for so long.
@@ -187,6 +207,10 @@ impl Keeper for Connection {
     }
 
     fn head_begins(&self) {
+        if !self.has_answered.get() {
+            // The first head has what the handshake left of its time.
+            return;
+        }
         let timeout = nanos(self.core.running().listener.header_timeout);
         let now = self.core.sweep.coarse_now_nanos();
         self.watch.arm(now.saturating_add(timeout));

@@ -7,20 +7,17 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use portcullis_core::clock::nanos;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connection;
+use super::heard::Heard;
 use super::socket::Socket;
 use super::watch::Listed;
 use crate::visit;
@@ -36,10 +33,6 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes of a request that may be on their way, for each stream and for all of them.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Bytes that a client may send while it asks for nothing: SETTINGS, PING and their like are answered, not served.
-const QUIET_BYTES: usize = 64 * 1024;
-/// How long a client that was told to leave may take to do so once nothing is open.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it closes.
 pub(super) async fn serve(connection: Rc<Connection>, socket: Socket) {
@@ -61,7 +54,7 @@ pub(super) async fn serve(connection: Rc<Connection>, socket: Socket) {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(header_bytes)
-        .serve_connection(TokioIo::new(Heard { socket, connection: Rc::clone(&connection), quiet: 0 }), service);
+        .serve_connection(TokioIo::new(Heard::new(socket)), service);
     let mut http = pin!(http);
     let mut is_leaving = false;
     poll_fn(|context| {
@@ -69,6 +62,9 @@ pub(super) async fn serve(connection: Rc<Connection>, socket: Socket) {
         if connection.core.gate.stage().tells_clients_to_leave() && !is_leaving {
             is_leaving = true;
             http.as_mut().graceful_shutdown();
+            if !connection.has_visits() {
+                connection.rest_or_leave();
+            }
         }
         if http.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
@@ -82,52 +78,11 @@ pub(super) async fn serve(connection: Rc<Connection>, socket: Socket) {
         // Idle for too long: GOAWAY, and a moment for it to be read.
         is_leaving = true;
         http.as_mut().graceful_shutdown();
-        connection.watch.arm(connection.core.sweep.coarse_now_nanos().saturating_add(nanos(GOODBYE)));
+        connection.say_goodbye();
         context.waker().wake_by_ref();
         Poll::Pending
     })
     .await;
-}
-
-/// The socket, with an ear for clients that talk and ask for nothing (ATTACKS row 43).
-struct Heard {
-    socket: Socket,
-    connection: Rc<Connection>,
-    quiet: usize,
-}
-
-impl AsyncRead for Heard {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
-        if self.connection.has_visits() {
-            self.quiet = 0;
-        } else {
-            self.quiet += buffer.filled().len() - before;
-        }
-        if self.quiet > QUIET_BYTES {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the client only talks")));
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Heard {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
-    }
 }
 
 /// Runs the streams of one connection as tasks of its core.

@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod connection;
 pub mod core;
 pub mod door;
+mod heard;
 mod http1;
 mod http2;
 pub mod metrics;

@@ -81,7 +81,7 @@ impl Outgoing {
         let mut headers = std::mem::take(&mut exchange.headers);
         fields::clean_request(&mut headers);
         let allowed = visit.running.switches_of(exchange);
-        let granted = visit.switch.granted(allowed);
+        let granted = visit.switch.grant(allowed);
         let wants_switch = granted.is_some();
         if let Some(protocol) = granted {
             switch::write(&mut headers, protocol);
@@ -329,6 +329,7 @@ async fn accept(visit: &mut Visit, mut response: Response<Incoming>, mut lease: 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS && visit.switch.is_answered_by(response.headers()) {
         let other_end = hyper::upgrade::on(&mut response).await;
         let other_end = other_end.map_err(|_| Failed::at(&lease, Fault::Closed))?;
+        lease.becomes_tunnel();
         visit.switch.other_end = Some(other_end);
         let agreed = response.headers().get(UPGRADE).cloned();
         let (mut head, incoming) = response.into_parts();

@@ -47,6 +47,14 @@ fn is_plain(value: &[u8]) -> bool {
     value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
 }
 
+/// Whether a value begins or ends with white space. HTTP/1 parsers cut it away; in HTTP/2 it is malformed (RFC 9113, section
+/// 8.2.1), and passed on it would be one value to the guards and another to the upstream.
+#[must_use]
+pub fn has_blank_edges(headers: &HeaderMap) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    headers.values().any(|value| is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last()))
+}
+
 /// Makes one `Cookie` of several: HTTP/2 clients may send each pair in a field of its own, HTTP/1 servers read one field
 /// (RFC 9113, section 8.2.3).
 pub fn join_cookies(headers: &mut HeaderMap) {

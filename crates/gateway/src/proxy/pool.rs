@@ -77,6 +77,8 @@ pub struct Lease {
     pub is_doubtful: bool,
     peer: SocketAddr,
     seat: Seat,
+    /// What a tunnel counts as, once hyper's part of the connection has ended.
+    tunnel: Option<Place>,
 }
 
 /// What a request needs of its connection.
@@ -117,6 +119,11 @@ impl Lease {
         }
     }
 
+    /// Its connection was switched and goes on counting, for as long as the lease is held.
+    pub fn becomes_tunnel(&mut self) {
+        self.tunnel = Some(self.seat.pool.count());
+    }
+
     /// Nothing new is asked on its connection. An HTTP/1.1 connection ends with its lease anyway.
     pub fn spoil(&self) {
         if let Sender::Stream(stream) = &self.sender {
@@ -134,13 +141,21 @@ impl Pools {
         let seat = Seat::take(self.pool(upstream), wants.avoid);
         if upstream.is_http2 && !wants.switch {
             let (stream, peer, was_used) = Shared::stream(&seat).await?;
-            return Ok(Lease { sender: Sender::Stream(stream), was_used, is_doubtful: false, peer, seat });
+            return Ok(Lease {
+                sender: Sender::Stream(stream),
+                was_used,
+                is_doubtful: false,
+                peer,
+                seat,
+                tunnel: None,
+            });
         }
         if !wants.only_new {
             while let Some(Resting { mut sender, peer, .. }) = seat.take_resting() {
                 // The connection's task may not yet have seen that its last response was read; it says so at once.
                 if sender.is_ready() || (!sender.is_closed() && sender.ready().await.is_ok()) {
-                    return Ok(Lease { sender: Sender::One(sender), was_used: true, is_doubtful: false, peer, seat });
+                    let sender = Sender::One(sender);
+                    return Ok(Lease { sender, was_used: true, is_doubtful: false, peer, seat, tunnel: None });
                 }
             }
         }
@@ -159,7 +174,8 @@ impl Pools {
         });
         // Where HTTP/2 is spoken, no other request will want this one.
         let is_doubtful = upstream.is_http2;
-        Ok(Lease { sender: Sender::One(sender), was_used: false, is_doubtful, peer: opened.peer, seat })
+        let sender = Sender::One(sender);
+        Ok(Lease { sender, was_used: false, is_doubtful, peer: opened.peer, seat, tunnel: None })
     }
 
     /// Closes connections that rested too long or lead to addresses that are gone, and forgets those that the upstream
@@ -200,8 +216,12 @@ impl Pool {
         if self.open.get() >= self.upstream.connections {
             return Err(NoLease::Full);
         }
+        Ok(self.count())
+    }
+
+    fn count(self: &Rc<Pool>) -> Place {
         self.open.set(self.open.get() + 1);
-        Ok(Place(Rc::clone(self)))
+        Place(Rc::clone(self))
     }
 }
 

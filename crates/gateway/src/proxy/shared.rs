@@ -7,7 +7,9 @@
 //! stop the others.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -43,6 +45,8 @@ struct Connection {
     sender: SendRequest<RequestBody>,
     peer: SocketAddr,
     streams: Cell<usize>,
+    /// As many streams as the upstream takes; it may change its mind while the connection is open.
+    limit: Rc<Cell<usize>>,
     is_spoiled: Cell<bool>,
     /// When it was last seen without a stream; 0 while it has some.
     idle_since_nanos: Cell<u64>,
@@ -78,6 +82,11 @@ impl Connection {
     fn is_usable(&self) -> bool {
         !self.is_spoiled.get() && !self.sender.is_closed()
     }
+
+    /// Whether a request more would be sent, and not wait for the end of another: its time to the first byte is running.
+    fn has_room(&self, most: usize) -> bool {
+        self.streams.get() < most.min(self.limit.get())
+    }
 }
 
 impl Shared {
@@ -88,7 +97,7 @@ impl Shared {
             let shared = seat.shared();
             shared.connections.borrow_mut().retain(|connection| connection.is_usable());
             let least = shared.connections.borrow().iter().min_by_key(|connection| connection.streams.get()).cloned();
-            if let Some(connection) = least.filter(|connection| connection.streams.get() < upstream.streams) {
+            if let Some(connection) = least.filter(|connection| connection.has_room(upstream.streams)) {
                 return Ok((Stream::on(&connection), connection.peer, true));
             }
             if !shared.is_opening.get() {
@@ -118,15 +127,24 @@ impl Shared {
         let handshake =
             tokio::time::timeout(seat.pool.upstream.connect, builder.handshake(TokioIo::new(opened.stream)));
         let Ok(Ok((sender, connection))) = handshake.await else { return Err(fail(Fault::Connect)) };
+        let limit = Rc::new(Cell::new(usize::MAX));
+        let told = Rc::clone(&limit);
         tokio::task::spawn_local(async move {
+            let mut connection = pin!(connection);
             // How it ended is told to the streams on it.
-            let _ = connection.await;
+            let _ = poll_fn(|context| {
+                let polled = connection.as_mut().poll(context);
+                told.set(connection.current_max_send_streams());
+                polled
+            })
+            .await;
             drop(place);
         });
         let connection = Rc::new(Connection {
             sender,
             peer: opened.peer,
             streams: Cell::new(0),
+            limit,
             is_spoiled: Cell::new(false),
             idle_since_nanos: Cell::new(0),
         });

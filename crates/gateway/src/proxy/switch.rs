@@ -26,6 +26,8 @@ const KEY_LENGTH: usize = 24;
 #[derive(Default)]
 pub struct Switch {
     wanted: Option<HeaderValue>,
+    /// The route allows it, and the upstream was asked.
+    is_asked: bool,
     /// The upstream's end, once it has agreed.
     pub other_end: Option<Upgraded>,
     /// What keeps the tunnel counted among the requests in flight to its target.
@@ -42,7 +44,7 @@ impl Switch {
             (Some(protocol), None) if is_wish(head, protocol) => Some(protocol.clone()),
             _ => None,
         };
-        Switch { wanted, other_end: None, lease: None }
+        Switch { wanted, is_asked: false, other_end: None, lease: None }
     }
 
     /// Whether the client may already be sending another protocol.
@@ -51,14 +53,16 @@ impl Switch {
         self.wanted.is_some()
     }
 
-    /// The protocol to ask the upstream for, where the route allows it. `allowed` is the route's list, if it has one.
-    #[must_use]
-    pub fn granted(&self, allowed: Option<&[String]>) -> Option<&HeaderValue> {
+    /// The protocol to ask the upstream for, where the route allows it. `allowed` is the route's list, if it has one. Only
+    /// what was granted can be answered by a 101.
+    pub fn grant(&mut self, allowed: Option<&[String]>) -> Option<&HeaderValue> {
         let is_allowed = |protocol: &&HeaderValue| match allowed {
             None => protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()),
             Some(allowed) => allowed.iter().any(|name| protocol.as_bytes().eq_ignore_ascii_case(name.as_bytes())),
         };
-        self.wanted.as_ref().filter(is_allowed)
+        let granted = self.wanted.as_ref().filter(is_allowed);
+        self.is_asked = granted.is_some();
+        granted
     }
 
     /// Whether an upstream's 101 is the answer to this wish.
@@ -66,7 +70,7 @@ impl Switch {
     pub fn is_answered_by(&self, headers: &HeaderMap) -> bool {
         let mut fields = headers.get_all(UPGRADE).iter();
         match (&self.wanted, fields.next(), fields.next()) {
-            (Some(wanted), Some(agreed), None) => {
+            (Some(wanted), Some(agreed), None) if self.is_asked => {
                 agreed.as_bytes().eq_ignore_ascii_case(wanted.as_bytes()) && names_upgrade(headers)
             }
             _ => false,
@@ -153,25 +157,27 @@ mod tests {
 
     #[test]
     fn a_route_says_what_may_switch() {
-        let switch = wish("GET", Version::HTTP_11, &WHOLE);
-        assert!(switch.granted(None).is_some());
-        assert!(switch.granted(Some(&["websocket".to_owned()])).is_some());
-        assert!(switch.granted(Some(&[])).is_none());
-        let other = wish("GET", Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "imap/4")]);
-        assert!(other.is_wanted() && other.granted(None).is_none());
-        assert!(other.granted(Some(&["IMAP/4".to_owned()])).is_some());
+        let mut switch = wish("GET", Version::HTTP_11, &WHOLE);
+        assert!(switch.grant(None).is_some());
+        assert!(switch.grant(Some(&["websocket".to_owned()])).is_some());
+        assert!(switch.grant(Some(&[])).is_none());
+        let mut other = wish("GET", Version::HTTP_11, &[("connection", "upgrade"), ("upgrade", "imap/4")]);
+        assert!(other.is_wanted() && other.grant(None).is_none());
+        assert!(other.grant(Some(&["IMAP/4".to_owned()])).is_some());
     }
 
     #[test]
     fn only_the_same_protocol_is_an_answer() {
-        let switch = wish("GET", Version::HTTP_11, &WHOLE);
-        let answer = |protocol: &'static str| {
+        let mut switch = wish("GET", Version::HTTP_11, &WHOLE);
+        let agreed = |switch: &Switch, protocol: &'static str| {
             let mut headers = HeaderMap::new();
             write(&mut headers, &HeaderValue::from_static(protocol));
             switch.is_answered_by(&headers)
         };
-        assert!(answer("websocket"));
-        assert!(!answer("h2c"));
+        assert!(!agreed(&switch, "websocket"), "nobody was asked");
+        assert!(switch.grant(None).is_some());
+        assert!(agreed(&switch, "websocket"));
+        assert!(!agreed(&switch, "h2c"));
         assert!(!switch.is_answered_by(&HeaderMap::new()));
     }
 }

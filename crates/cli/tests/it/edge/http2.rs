@@ -1,10 +1,13 @@
 //! HTTP/2: what curl, h2load and a client that breaks every rule get.
 
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use portcullis_testkit::authority::Authority;
 use portcullis_testkit::client::get;
 use portcullis_testkit::gate::{Folder, Gate};
-use portcullis_testkit::upstream::{Upstream, answer};
+use portcullis_testkit::upstream::{Then, Upstream, answer};
 use serde_json::Value;
 
 use super::{echo, gate, python, run, script};
@@ -51,6 +54,66 @@ fn many_streams_of_h2load_are_all_answered() {
 }
 
 #[test]
+fn what_a_client_sends_to_be_served_is_never_taken_for_a_flood() {
+    let folder = Folder::new();
+    let authority = Authority::new("test");
+    let _ = authority.server(folder.path(), "tls", &["localhost"]);
+    std::fs::write(folder.path().join("ca.pem"), &authority.pem).expect("writable");
+    std::fs::write(folder.path().join("body"), vec![b'a'; 900_000]).expect("writable");
+    let (ca, body) = (folder.path().join("ca.pem"), format!("@{}", folder.path().join("body").display()));
+    let upstream = Upstream::start(|socket, request| {
+        // The whole body is read first: only then is anything answered.
+        let mut left = 900_000_usize.saturating_sub(request.rest.len());
+        let mut scratch = vec![0; 64 * 1024];
+        while request.path() == "/upload" && left > 0 {
+            match socket.read(&mut scratch) {
+                Ok(read) if read > 0 => left = left.saturating_sub(read),
+                _ => return Then::Close,
+            }
+        }
+        answer(socket, "200 OK", "whole")
+    });
+    let listen = format!("{PLAIN}, {{ address: \"127.0.0.1:0\", tls: {{ certificate: tls.crt, key: tls.key }} }}");
+    let gate = gate(folder, &upstream, &listen, NO_LIMIT);
+    for (how, url) in [
+        ("--http2-prior-knowledge", format!("http://{}/upload", gate.data)),
+        ("--http2", format!("https://localhost:{}/upload", gate.listeners[1].port())),
+    ] {
+        let words = [
+            "--silent",
+            "--show-error",
+            how,
+            "--max-time",
+            "20",
+            "--cacert",
+            &ca.to_string_lossy(),
+            "--data-binary",
+            &body,
+        ];
+        let (ok, text) = run("curl", &[&words[..], &[&url]].concat());
+        assert!(ok && text == "whole", "{how}: {text}");
+    }
+    let (ok, text) = run("h2load", &["-n", "6000", "-c", "1", "-m", "1", &format!("http://{}/", gate.data)]);
+    assert!(ok && text.contains("6000 succeeded, 0 failed"), "{text}");
+}
+
+#[test]
+fn a_client_that_ignores_goodbye_does_not_hold_the_end_up() {
+    let upstream = echo();
+    let mut gate = gate(Folder::new(), &upstream, PLAIN, "shutdown: { drain_delay: 100ms, total: 20s }\n");
+    let mut client = Command::new(python())
+        .args([script("http2.py").to_string_lossy().as_ref(), &gate.data.to_string(), "silent"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python");
+    let mut said = [0; 6];
+    client.stdout.as_mut().expect("piped").read_exact(&mut said).expect("it asked");
+    gate.signal("TERM");
+    assert_eq!(gate.wait(Duration::from_secs(10)).code(), Some(0));
+    client.wait().expect("it ends");
+}
+
+#[test]
 fn row_23_where_http2_is_off_its_preface_is_refused_and_nothing_hangs() {
     let upstream = echo();
     let gate = gate(Folder::new(), &upstream, "{ address: \"127.0.0.1:0\", http2: false }", "");
@@ -84,7 +147,13 @@ fn row_42_what_could_become_another_request_below_is_an_error_here() {
         let is_refused = seen["resets"]["1"].is_number() || seen["goaway"].as_u64().is_some_and(|code| code != 0);
         assert!(is_refused && seen["streams"]["1"] != "200", "{case}: {seen}");
     }
-    for (case, status) in [("other-host", "400"), ("no-authority", "400"), ("connect", "405")] {
+    for (case, status) in [
+        ("other-host", "400"),
+        ("no-authority", "400"),
+        ("connect", "405"),
+        ("blank-before", "400"),
+        ("blank-behind", "400"),
+    ] {
         assert_eq!(hostile(&gate, case)["streams"]["1"], status, "{case}");
     }
     assert!(upstream.received().is_empty(), "{:?}", upstream.received());

@@ -55,6 +55,18 @@ fn a_resting_connection_keeps_little_more_than_its_socket_and_comes_back() {
 }
 
 #[test]
+fn the_first_head_has_what_silence_left_of_its_time() {
+    let upstream = echo();
+    let gate = gate(Folder::new(), &upstream, PLAIN, "limits: { header_timeout: 2s }\n");
+    let began = Instant::now();
+    let mut client = Client::connect(gate.data);
+    std::thread::sleep(Duration::from_millis(1500));
+    client.send(b"GET / HTT");
+    assert_eq!(client.response().map(|response| response.status), Some(408));
+    assert!(began.elapsed() < Duration::from_millis(3200), "{:?}", began.elapsed());
+}
+
+#[test]
 fn half_a_head_behind_an_answer_gets_the_heads_time_not_the_idle_time() {
     let upstream = echo();
     let gate = gate(Folder::new(), &upstream, PLAIN, "limits: { header_timeout: 1s }\nconnections: { idle: 60s }\n");

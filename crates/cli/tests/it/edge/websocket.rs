@@ -156,6 +156,43 @@ fn a_route_can_forbid_every_switch() {
 }
 
 #[test]
+fn an_upstream_that_agrees_to_what_it_was_not_asked_is_an_error() {
+    let upstream = Upstream::start(|socket, _| {
+        say(socket, b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\ntunnelled");
+        Then::Keep
+    });
+    let gate = gate(Folder::new(), &upstream, PLAIN, "routes: [{ name: all, match: { path: /** }, switch_to: [] }]\n");
+    let mut client = Client::connect(gate.data);
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{WISH}\r\n").as_bytes());
+    let response = client.response().expect("an answer");
+    assert_eq!(response.status, 502);
+    assert!(!response.text().contains("tunnelled"));
+}
+
+#[test]
+fn tunnels_count_as_connections_to_the_upstream() {
+    let server = Server::start();
+    let gate = Gate::start(
+        BINARY,
+        &format!(
+            "workers: 1\nupstreams: {{ app: {{ url: \"http://127.0.0.1:{}\", keep_alive: {{ connections: 2 }} }} }}\n",
+            server.1
+        ),
+    );
+    let mut statuses = Vec::new();
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = Client::connect(gate.data);
+        client.send(format!("GET /chat HTTP/1.1\r\nHost: a\r\n{WISH}\r\n").as_bytes());
+        while !client.unread().windows(4).any(|end| end == b"\r\n\r\n") && client.read_more() {}
+        statuses.push(String::from_utf8_lossy(client.unread()).get(9..12).map(str::to_owned));
+        clients.push(client);
+    }
+    let expected = ["101", "101", "503", "503"].map(|status| Some(status.to_owned()));
+    assert_eq!(statuses, expected);
+}
+
+#[test]
 fn an_upstream_that_agrees_to_something_else_is_an_error() {
     let upstream = Upstream::start(|socket, _| {
         say(socket, b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
