@@ -25,6 +25,7 @@ pub enum Stream {
 }
 
 /// A response body with its visit.
+#[expect(clippy::large_enum_variant, reason = "nearly every answer is told, and a box would be an allocation for each")]
 pub enum Answer {
     /// The body of an answer.
     Told(Telling),
