@@ -13,7 +13,8 @@ use portcullis_tower::guards::guard::{End, Guard, Outcome, ResponseHead, Verdict
 use portcullis_tower::guards::path::Path;
 use portcullis_tower::guards::request_path::request_path;
 use portcullis_tower::guards::{
-    access_log, breaker, client_address, limits, overload, rate_limit, read_only, request_id, route, security_headers,
+    access_log, breaker, client_address, ip_block, limits, login_watch, overload, rate_limit, read_only, request_id,
+    route, security_headers,
 };
 use portcullis_tower::units::{ByteSize, Duration, Rate};
 use portcullis_tower::{Clock, PathLayer, Standing};
@@ -80,11 +81,13 @@ fn path(standing: &Standing, told: &Arc<Mutex<Vec<Told>>>) -> Path {
         .add(access_log::build(&config, ground).expect("valid"))
         .add(security_headers::build(&config, ground).expect("valid"))
         .add(client_address::build(&config, ground).expect("valid"))
+        .add(ip_block::build(&config, ground).expect("valid"))
         .add(overload::build(&config, ground).expect("valid"))
         .add(route::build(&config, ground).expect("valid"))
         .add(read_only::build(&config, ground).expect("valid"))
         .add(limits::build(&config, ground).expect("valid"))
         .add(rate_limit::build(&config, ground).expect("valid"))
+        .add(login_watch::build(&config, ground).expect("valid"))
         .add(breaker::build(&config, ground).expect("valid"))
         .build()
         .expect("the order of the gateway's list");
