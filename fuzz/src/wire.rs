@@ -218,7 +218,7 @@ async fn sent_on(mut exchange: Exchange, what_follows: Body, body: Incoming) -> 
         RequestBody::Empty
     } else {
         let meter = BodyMeter::new(&exchange.bounds.expect("the limits give them"));
-        RequestBody::Streamed { incoming: body, meter, upload: Rc::new(Upload::default()) }
+        RequestBody::Streamed { incoming: body, meter, tap: None, upload: Rc::new(Upload::default()) }
     };
     let mut request = Request::new(body);
     *request.method_mut() = exchange.method.clone();
