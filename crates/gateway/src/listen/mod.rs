@@ -52,6 +52,10 @@ const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// Connections to upstreams that rest longer than this are looked through for closing this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
 
+/// Bytes of an answer that wait in the kernel beyond what the network takes. A client that hardly reads would otherwise hold
+/// up to `tcp_wmem` (4 MiB), and a thousand of them all memory that the machine has for TCP.
+const UNSENT_BYTES: u32 = 256 * 1024;
+
 /// Binds `address` so that several sockets may share it.
 ///
 /// # Errors
@@ -65,6 +69,8 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
         // "[::]" and "0.0.0.0" may both be listed; each takes its own family.
         socket.set_only_v6(true)?;
     }
+    // Accepted sockets inherit it. Without it, one keeps it a little larger in the kernel, nothing else.
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -27,6 +27,9 @@ use crate::config::upstream::place::Balance;
 
 /// Bytes of a response head that are read before it counts as too large.
 pub(crate) const RESPONSE_HEAD_BYTES: usize = 64 * 1024;
+/// Bytes of a response that are read ahead. Without it hyper goes up to 408 KiB, which a client that reads slowly holds
+/// twice.
+const RESPONSE_BUFFER_BYTES: usize = RESPONSE_HEAD_BYTES + 8 * 1024;
 /// Header fields of a response before it counts as too large.
 const RESPONSE_HEADER_COUNT: usize = 200;
 
@@ -164,6 +167,7 @@ impl Pools {
         let opened = dial::open(upstream, seat.target(), purpose).await.map_err(|error| seat.fault(&error))?;
         let mut builder = http1::Builder::new();
         builder.writev(false).max_header_size(RESPONSE_HEAD_BYTES).max_headers(RESPONSE_HEADER_COUNT);
+        builder.max_buf_size(RESPONSE_BUFFER_BYTES);
         let Ok((sender, connection)) = builder.handshake(TokioIo::new(opened.stream)).await else {
             return Err(NoLease::Fault(Fault::Connect, seat.index));
         };
