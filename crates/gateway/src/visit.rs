@@ -200,7 +200,13 @@ impl Visit {
         }
         let (mut head, stream) = proxy::forward(self, body).await.map_err(|refusal| ("proxy", refusal))?;
         running.path.ascend(&mut self.exchange, &mut head);
-        Ok((head, stream))
+        match self.exchange.instead.take() {
+            None => Ok((head, stream)),
+            Some(instead) => {
+                stream.leave(self);
+                Ok((head, Stream::Bytes(instead)))
+            }
+        }
     }
 
     /// Whose fault it is that the deadline passed.

@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use portcullis_core::units::Cidr;
+use portcullis_core::units::{Cidr, Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access_log, breaker, client_address, ip_block, limits, login_watch, overload, rate_limit, read_only, request_id,
-    route, security_headers,
+    route, security_headers, stale_if_error,
 };
 
 /// Everything the guards are told.
@@ -41,11 +41,17 @@ pub struct PathConfig {
     pub limits: limits::Config,
     /// Rate limits of every route that has none of its own. Default: 100 requests a second for an address, bursts of 200.
     pub rate_limit: Option<Vec<rate_limit::Config>>,
+    /// Memory for the answers that are kept for when an upstream fails.
+    pub stale_if_error: stale_if_error::Config,
     /// Where requests go, first match by specificity. Without routes, everything goes to the only upstream.
     pub routes: Vec<RouteConfig>,
     /// The breakers of the upstreams, by the upstream's name. Filled by the gateway from `upstreams`.
     #[serde(skip)]
     pub breakers: BTreeMap<String, breaker::Config>,
+    /// How long answers of upstreams are served after they went stale, by the upstream's name. Filled by the gateway from
+    /// `upstreams`.
+    #[serde(skip)]
+    pub stale: BTreeMap<String, Duration>,
     /// The names of all upstreams. Filled by the gateway from `upstreams`; empty where the path ends in a service of the
     /// same process, and then the names that routes give are not checked.
     #[serde(skip)]
@@ -68,6 +74,7 @@ impl PathConfig {
             overload: self.overload.over(&overload::Config::defaults()),
             read_only: self.read_only.over(&read_only::Config::defaults()),
             limits: self.limits.over(&limits::Config::defaults()),
+            stale_if_error: self.stale_if_error.over(&stale_if_error::Config::defaults()),
             rate_limit: Some(self.rate_limit.unwrap_or_else(|| vec![rate_limit::Config::defaults()])),
             ..self
         }
@@ -102,6 +109,8 @@ pub struct RouteConfig {
     pub limits: Option<limits::Config>,
     /// Watches the logins of this route, over `ip_block.login_watch`. Default: what that says; `{}` turns it on here.
     pub login_watch: Option<login_watch::Config>,
+    /// What happens here when something that the route depends on fails.
+    pub on_outage: Option<stale_if_error::OutageConfig>,
     /// The rate limits of this route, instead of the general ones. An empty list turns them off.
     pub rate_limit: Option<Vec<rate_limit::Config>>,
 }

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrayvec::{ArrayString, ArrayVec};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use portcullis_core::clock::Now;
 use portcullis_core::refusal::Code;
@@ -20,6 +21,7 @@ use crate::config::Mistake;
 use crate::login_watch::Attempt;
 use crate::rate_limit::Quotation;
 use crate::route::{NormalPath, Route};
+use crate::stale_if_error::Pending;
 use crate::trail::{Decision, Rule, Step, Trail};
 
 /// At most this many rate-limit policies apply to one request.
@@ -121,6 +123,12 @@ impl Tap {
         seen.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
+    /// What has passed so far, leaving nothing.
+    #[must_use]
+    pub fn take(&self) -> Seen {
+        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What has passed so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
@@ -202,6 +210,11 @@ pub struct Exchange {
     pub answer_tap: Option<Arc<Tap>>,
     /// Kept by `login_watch` until the answer is known.
     pub(crate) login: Option<Box<Attempt>>,
+    /// Kept by `stale_if_error` until the answer is over.
+    pub(crate) stale: Option<Box<Pending>>,
+    /// Set by `stale_if_error` on the way up: the body that goes out in place of the one that came. Whoever passes on the answer
+    /// takes it.
+    pub instead: Option<Bytes>,
 
     /// Kept by `access_log` for its line: the host that the client named.
     pub logged_host: Option<HeaderValue>,
@@ -252,6 +265,8 @@ impl Exchange {
             request_tap: None,
             answer_tap: None,
             login: None,
+            stale: None,
+            instead: None,
             logged_host: None,
             logged_agent: None,
             wants_problem,

@@ -29,3 +29,4 @@ pub mod read_only;
 pub mod request_id;
 pub mod route;
 pub mod security_headers;
+pub mod stale_if_error;

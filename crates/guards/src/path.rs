@@ -153,10 +153,11 @@ impl Path {
         }
         let (mut head, bytes) = answer(&refusal, exchange);
         self.ascend(exchange, &mut head);
-        (head, bytes)
+        (head, exchange.instead.take().unwrap_or(bytes))
     }
 
-    /// Takes a response up through every guard that saw the request.
+    /// Takes a response up through every guard that saw the request. Where one of them answers in place of what came, its body
+    /// is in [`Exchange::instead`].
     pub fn ascend(&self, exchange: &mut Exchange, head: &mut ResponseHead) {
         for guard in self.guards[..exchange.depth].iter().rev() {
             guard.response(exchange, head);

@@ -20,7 +20,7 @@ use crate::path::{Path, PathBuilder};
 use crate::read_only::Switches;
 use crate::{
     access_log, breaker, client_address, ip_block, limits, login_watch, overload, rate_limit, read_only, request_id,
-    route, security_headers,
+    route, security_headers, stale_if_error,
 };
 
 /// What guards stand on: the parts that outlive a reload.
@@ -44,6 +44,8 @@ pub struct Ground {
     pub pressure: Arc<Pressure>,
     /// Who is banned.
     pub bans: Arc<Bans>,
+    /// Answers that are kept for when an upstream fails.
+    pub shelf: Arc<stale_if_error::Shelf>,
 }
 
 impl Ground {
@@ -60,6 +62,7 @@ impl Ground {
             read_only: Arc::new(Switches::new(Arc::clone(&metrics))),
             pressure,
             bans: Arc::new(Bans::new(&metrics)),
+            shelf: Arc::new(stale_if_error::Shelf::new(&metrics)),
             metrics,
         }
     }
@@ -83,6 +86,7 @@ pub fn request_path(config: &PathConfig, ground: &Ground) -> Result<Path, Vec<Mi
         limits::build(config, ground), // sets deadline and body bounds for everything below
         rate_limit::build(config, ground), // by address, header, API key
         login_watch::build(config, ground), // needs ClientAddress and Route; sees the answers of the service
+        stale_if_error::build(config, ground), // needs Route; stands in for what fails below
         breaker::build(config, ground), // needs Route; asked again by the proxy before every retry
     );
     guards.build().map_err(|broken| vec![Mistake::new("", broken.to_string())])

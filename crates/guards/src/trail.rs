@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use portcullis_core::refusal::Code;
 
 /// More steps than guards exist, with room for several shadow refusals. Later steps are dropped and counted.
-pub const MAX_STEPS: usize = 16;
+pub const MAX_STEPS: usize = 24;
 
 /// Which rule made a decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub enum Decision {
     Refused(Code),
     /// Would have been stopped, but the rule is in shadow mode.
     WouldRefuse(Code),
+    /// Answered in place of what failed below.
+    StoodIn,
 }
 
 impl Decision {
@@ -59,6 +61,7 @@ impl Decision {
             Decision::Skipped => "skipped",
             Decision::Refused(_) => "refused",
             Decision::WouldRefuse(_) => "would_refuse",
+            Decision::StoodIn => "stood_in",
         }
     }
 
@@ -67,7 +70,7 @@ impl Decision {
     pub fn code(self) -> Option<Code> {
         match self {
             Decision::Refused(code) | Decision::WouldRefuse(code) => Some(code),
-            Decision::Passed | Decision::Skipped => None,
+            Decision::Passed | Decision::Skipped | Decision::StoodIn => None,
         }
     }
 }
@@ -113,6 +116,12 @@ impl Trail {
             Decision::Refused(code) => Some((step, code)),
             _ => None,
         })
+    }
+
+    /// Who answered in place of what failed, if somebody did.
+    #[must_use]
+    pub fn stood_in(&self) -> Option<&Step> {
+        self.steps.iter().rev().find(|step| step.decision == Decision::StoodIn)
     }
 
     /// Steps that did not fit.

@@ -237,7 +237,8 @@ impl Visit {
         let mut head = ResponseHead { status: parts.status, headers: parts.headers };
         let house = Arc::clone(&self.house);
         house.path.ascend(&mut self.exchange, &mut head);
-        Answered { head, version, extensions, body: Ok(body) }
+        let body = self.exchange.instead.take().map_or(Ok(body), Err);
+        Answered { head, version, extensions, body }
     }
 
     fn refuse<R>(&mut self, by: &'static str, refusal: Refusal) -> Answered<R> {

@@ -15,6 +15,8 @@ use super::scenario::{Burden, Scenario};
 
 /// Load before each slice that is not counted: connections open, caches and pools fill.
 const WARM: Duration = Duration::from_millis(200);
+/// How long a proxy may hold back lines of its access log before it writes them.
+const HELD_BACK: Duration = Duration::from_secs(1);
 /// The rates at which latency is measured, requests a second.
 pub(crate) const RATES: [u32; 2] = [4_000, 15_000];
 /// The share of a slice something else may have had the proxy's core; above it the slice is thrown away and repeated.
@@ -133,6 +135,11 @@ pub(crate) fn run(scenario: Scenario, candidates: &[Candidate], plan: Plan) -> a
         for place in order(contestants.len(), round) {
             contestants[place].slice(plan)?;
         }
+    }
+    // What comes next is left out of the count; lines of the rounds that a proxy still holds back must not go with it.
+    std::thread::sleep(HELD_BACK);
+    for contestant in &mut contestants {
+        contestant.count_log()?;
     }
     let mut direct = Vec::new();
     if plan.is_whole && Scenario::IN_DEPTH.contains(&scenario) {
@@ -261,6 +268,11 @@ impl Contestant {
             .with_context(|| format!("idle connections of {}", self.row.label))?;
         self.skip_log()?;
         Ok(idle)
+    }
+
+    /// Counts lines of the access log that belong to slices.
+    fn count_log(&mut self) -> anyhow::Result<()> {
+        self.log.take(&self.running.log)
     }
 
     /// Leaves out lines of the access log that belong to no slice.

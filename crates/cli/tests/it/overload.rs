@@ -364,3 +364,26 @@ fn row_179_on_a_starved_machine_health_answers_timers_fire_and_no_breaker_opens(
     assert!((Duration::from_millis(900)..Duration::from_secs(5)).contains(&took), "{took:?}");
     assert_eq!(gate.metric("portcullis_circuit_breaker_state{service=\"app\"}"), Some(0.0));
 }
+
+#[test]
+fn requests_on_one_http2_connection_take_the_places_of_no_other_connection() {
+    let upstream = misbehaving::start();
+    let config = format!(
+        "workers: 1\nconnections: {{ most: 3 }}\nupstreams: {{ app: {{ url: \"http://{}\" }} }}\n",
+        upstream.address
+    );
+    let gate = Gate::start(BINARY, &config);
+    let mut many = Command::new("h2load")
+        .args(["-n", "20", "-c", "1", "-m", "20", &format!("http://{}/hang", gate.data)])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("h2load runs");
+    let began = Instant::now();
+    while upstream.received().len() < 20 {
+        assert!(began.elapsed() < Duration::from_secs(20), "the requests do not arrive");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(get(gate.data, "/x").status, 200);
+    let _ = many.kill();
+    let _ = many.wait();
+}

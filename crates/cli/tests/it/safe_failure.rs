@@ -1,11 +1,11 @@
 //! Failing safely, against the real binary: routes that are read-only, by hand and by themselves.
 
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis_testkit::client::{Response, ask, get};
-use portcullis_testkit::gate::Gate;
+use portcullis_testkit::gate::{Gate, signal};
 use serde_json::Value;
 
 use crate::{BINARY, misbehaving};
@@ -123,4 +123,102 @@ fn row_148_flipped_under_load_no_write_in_flight_is_lost() {
     });
     assert!(done > 0 && refused > 0, "{done} {refused}");
     assert_eq!(upstream.received().len(), done, "every write that left was answered, and no other left");
+}
+
+/// A service that ends with this.
+struct News(Child);
+
+impl News {
+    fn signal(&self, name: &str) {
+        signal(self.0.id(), name);
+    }
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A service in Node: `/page` may be kept by anybody, `/mine` by nobody, and a PUT changes the page.
+fn news(port: u16) -> News {
+    const SERVICE: &str = r#"
+        let edition = 1;
+        require("http").createServer((request, response) => {
+            if (request.method === "PUT") { edition += 1; return response.writeHead(204).end(); }
+            const kept = request.url.startsWith("/page") ? "max-age=1" : "private";
+            response.writeHead(200, { "Cache-Control": kept, "Content-Type": "text/plain" });
+            response.end(request.method === "HEAD" ? "" : `edition ${edition}`);
+        }).listen(+process.argv[1], "127.0.0.1");
+    "#;
+    let mut command = Command::new("node");
+    command.args(["-e", SERVICE, &port.to_string()]).stdout(Stdio::null());
+    let service = News(command.spawn().expect("node runs"));
+    let began = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the service does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    service
+}
+
+#[test]
+fn the_last_good_answer_is_served_while_a_real_service_is_killed_or_stopped() {
+    let port = misbehaving::nobody().port();
+    let service = news(port);
+    let mut gate = Gate::start(
+        BINARY,
+        &format!(
+            "upstreams: {{ app: {{ url: \"http://127.0.0.1:{port}\", stale_if_error: 5m, retry: {{ attempts: 1 }},\n  \
+             timeout: {{ first_byte: 500ms }}, circuit_breaker: {{ failures: 3, ratio: 0, open_for: 1s }} }} }}\n\
+             routes:\n- {{ name: all, match: {{ path: /** }} }}\n\
+             - {{ name: strict, match: {{ path: /page/strict }}, on_outage: {{ upstream: closed }} }}\n"
+        ),
+    );
+    let text = |path: &str| get(gate.data, path);
+    for path in ["/page", "/page/strict", "/mine"] {
+        assert_eq!((text(path).status, text(path).field("cache-status")), (200, None), "{path}");
+    }
+    assert_eq!(ask(gate.data, "PUT /page HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").status, 204);
+    assert_eq!(text("/page?other").text(), "edition 2");
+
+    service.signal("KILL");
+    drop(service);
+    assert_eq!(text("/page").status, 502, "what was kept before the write is gone");
+    let answer = text("/page?other");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "edition 2"));
+    assert!(answer.field("age").is_some() && answer.field("x-request-id").is_some());
+    let how = answer.field("cache-status").expect("it is marked").to_owned();
+    assert!(how.starts_with("portcullis; fwd=stale; ttl=") && how.ends_with("; detail=stale-if-error"), "{how}");
+    let head = ask(gate.data, "HEAD /page?other HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert_eq!((head.status, head.text().as_str()), (200, ""));
+    assert!(text("/mine").status >= 502 && text("/page/strict").status >= 502);
+    let how = text("/page?other").field("cache-status").map(str::to_owned);
+    assert!(how.is_some_and(|how| how.starts_with("portcullis; hit; ttl=")), "the breaker is open by now");
+    assert!(gate.metric("portcullis_stale_if_error_served_total{route=\"all\"}") >= Some(3.0));
+
+    let service = news(port);
+    let comes_back = |wanted: &str| {
+        let began = Instant::now();
+        while text("/page?other").text() != wanted || text("/page?other").field("cache-status").is_some() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the service is well, and nobody asks it");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    comes_back("edition 1");
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(text("/page?other").field("cache-status"), None);
+    service.signal("STOP");
+    let answer = text("/page?other");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "edition 1"), "a service that hangs");
+    service.signal("CONT");
+    comes_back("edition 1");
+    service.signal("KILL");
+    drop(service);
+    let line = gate.wait_for("a line about it", |line| line["stood_in"] == "stale_if_error");
+    assert_eq!(
+        (&line["status"], &line["guard"], &line["code"]),
+        (&200.into(), &"proxy".into(), &"ERR_UPSTREAM_UNREACHABLE".into())
+    );
 }

@@ -228,6 +228,11 @@ impl Config {
         });
         path.breakers =
             self.upstreams.iter().map(|(name, upstream)| (name.clone(), upstream.circuit_breaker.clone())).collect();
+        path.stale = self
+            .upstreams
+            .iter()
+            .filter_map(|(name, upstream)| Some((name.clone(), upstream.stale_if_error?)))
+            .collect();
         path
     }
 

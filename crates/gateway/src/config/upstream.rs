@@ -66,6 +66,9 @@ pub struct UpstreamConfig {
     pub keep_alive: KeepAliveConfig,
     /// How many requests it has at once, and how others wait.
     pub concurrency: ConcurrencyConfig,
+    /// When it fails, its last good answer to the same GET is served, if that went stale no longer ago than this. Only what a shared
+    /// cache may keep (`Cache-Control: public`, `max-age`, ...). Default: never. Bounds: 1s to 7d.
+    pub stale_if_error: Option<Duration>,
 }
 
 /// Which `Host` the upstream sees.

@@ -21,7 +21,7 @@ use portcullis_guards::overload::Slot;
 use tokio::net::TcpStream;
 
 use super::arrive::{Arrived, arrive};
-use super::core::Core;
+use super::core::{Core, Place};
 use super::watch::Listed;
 use super::wire::{Keeper, Line, Phase};
 use super::{http1, http2};
@@ -62,7 +62,8 @@ pub struct Connection {
 }
 
 /// Serves one accepted socket until it closes.
-pub async fn serve(core: Rc<Core>, socket: TcpStream, peer: SocketAddr, door: usize, mut slot: Slot) {
+pub async fn serve(place: Place, socket: TcpStream, peer: SocketAddr, door: usize, mut slot: Slot) {
+    let core = Rc::clone(place.core());
     let watch = Rc::new(core.sweep.list());
     // A connection that says nothing gets no more time for its handshake and first head than one that says half of it.
     watch.arm(core.sweep.coarse_now_nanos().saturating_add(nanos(core.running().listener.header_timeout)));

@@ -4,7 +4,7 @@
 //!
 //! Invariant: nothing here is `Send`, so nothing here needs a lock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Core {
     pub sweep: Rc<Sweep>,
     /// Its connections to upstreams.
     pub pools: Pools,
+    /// Clients' connections that are open.
+    pub connections: Cell<usize>,
     current: RefCell<(u64, Generation)>,
 }
 
@@ -31,7 +33,19 @@ impl Core {
     /// A core without connections.
     pub fn new(gate: Arc<Gate>) -> Rc<Core> {
         let current = RefCell::new((gate.generation(), Rc::new(gate.running())));
-        Rc::new(Core { gate, sweep: Rc::new(Sweep::default()), pools: Pools::default(), current })
+        Rc::new(Core {
+            gate,
+            sweep: Rc::new(Sweep::default()),
+            pools: Pools::default(),
+            connections: Cell::new(0),
+            current,
+        })
+    }
+
+    /// Counts a client's connection for as long as the place lives, however it ends.
+    pub(super) fn enter(self: &Rc<Core>) -> Place {
+        self.connections.set(self.connections.get() + 1);
+        Place(Rc::clone(self))
     }
 
     /// The running config.
@@ -42,5 +56,21 @@ impl Core {
             *current = (generation, Rc::new(self.gate.running()));
         }
         Rc::clone(&current.1)
+    }
+}
+
+/// A client's connection is open.
+pub struct Place(Rc<Core>);
+
+impl Place {
+    /// Where it is.
+    pub(super) fn core(&self) -> &Rc<Core> {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
     }
 }

@@ -138,7 +138,7 @@ async fn accept(core: Rc<Core>, listener: TcpListener, door: usize) {
     let mut stage = core.gate.stages();
     let mut told_nanos = None;
     loop {
-        if core.sweep.len() >= core.running().listener.most_connections && core.gate.stage() < Stage::Closing {
+        if core.connections.get() >= core.running().listener.most_connections && core.gate.stage() < Stage::Closing {
             tokio::time::sleep(FULL_PAUSE).await;
             continue;
         }
@@ -176,7 +176,7 @@ fn begin(core: &Rc<Core>, socket: tokio::net::TcpStream, peer: SocketAddr, door:
     // Without it a response of several writes waits for the client's delayed acknowledgement. Failing to set it only
     // costs latency.
     let _ = socket.set_nodelay(true);
-    tokio::task::spawn_local(connection::serve(Rc::clone(core), socket, peer, door, slot));
+    tokio::task::spawn_local(connection::serve(core.enter(), socket, peer, door, slot));
 }
 
 /// One broken connection is nobody's problem; having no descriptors left is everybody's, and asking again at once would

@@ -24,6 +24,15 @@ pub enum Stream {
     Upstream(Incoming, Option<Held>),
 }
 
+impl Stream {
+    /// The client gets something else instead.
+    pub fn leave(self, visit: &Visit) {
+        if let Stream::Upstream(_, Some(held)) = self {
+            held.left(visit);
+        }
+    }
+}
+
 /// A response body with its visit.
 #[expect(clippy::large_enum_variant, reason = "nearly every answer is told, and a box would be an allocation for each")]
 pub enum Answer {

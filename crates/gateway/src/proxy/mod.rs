@@ -172,8 +172,17 @@ impl Held {
 
     /// The upstream ended the body early.
     fn cut(self, visit: &Visit) {
+        self.closed(visit, Verdict::of_fault(Fault::BodyCut));
+    }
+
+    /// Nobody wants the body: its status says it all.
+    fn left(self, visit: &Visit) {
+        let verdict = Verdict::of_status(self.status.as_u16());
+        self.closed(visit, verdict);
+    }
+
+    fn closed(self, visit: &Visit, verdict: Verdict) {
         let now = visit.connection.core.gate.clock.now().monotonic_nanos;
-        let verdict = Verdict::of_fault(Fault::BodyCut);
         self.upstream.judge(self.lease.target().index, verdict, || now);
         if let Some(permit) = self.permit {
             permit.report(now, verdict);

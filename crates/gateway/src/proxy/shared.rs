@@ -36,8 +36,8 @@ pub(super) struct Shared {
     connections: RefCell<Vec<Rc<Connection>>>,
     is_opening: Cell<bool>,
     opened: Notify,
-    /// Why the last opening failed, and which one it was.
-    failure: Cell<Option<(u64, Fault)>>,
+    /// Which opening failed last, and why; without a fault, this machine had too little of something.
+    failure: Cell<Option<(u64, Option<Fault>)>>,
     openings: Cell<u64>,
 }
 
@@ -109,7 +109,7 @@ impl Shared {
             if let Some((failed, fault)) = shared.failure.get()
                 && failed == opening
             {
-                return Err(NoLease::Fault(fault, seat.index));
+                return Err(fault.map_or(NoLease::Full, |fault| NoLease::Fault(fault, seat.index)));
             }
         }
     }
@@ -117,16 +117,22 @@ impl Shared {
     async fn open(&self, seat: &Seat) -> Result<(Stream, SocketAddr, bool), NoLease> {
         let place = seat.pool.open_one()?;
         let opening = Opening::begin(self);
-        let fail = |fault| {
+        let fail = |why: NoLease| {
+            let fault = match &why {
+                NoLease::Fault(fault, _) => Some(*fault),
+                NoLease::Full => None,
+            };
             self.failure.set(Some((opening.number, fault)));
-            NoLease::Fault(fault, seat.index)
+            why
         };
         let opened = dial::open(&seat.pool.upstream, seat.target(), Purpose::Requests).await;
-        let opened = opened.map_err(|error| fail(error.fault()))?;
+        let opened = opened.map_err(|error| fail(seat.fault(&error)))?;
         let builder = http2_client(seat.pool.upstream.streams);
         let handshake =
             tokio::time::timeout(seat.pool.upstream.connect, builder.handshake(TokioIo::new(opened.stream)));
-        let Ok(Ok((sender, connection))) = handshake.await else { return Err(fail(Fault::Connect)) };
+        let Ok(Ok((sender, connection))) = handshake.await else {
+            return Err(fail(NoLease::Fault(Fault::Connect, seat.index)));
+        };
         let limit = Rc::new(Cell::new(usize::MAX));
         let told = Rc::clone(&limit);
         tokio::task::spawn_local(async move {

@@ -110,6 +110,11 @@ pub(super) fn json(out: &mut Vec<u8>, time: &[u8; 24], exchange: &Exchange, outc
         put(out, b"\"");
         put_step(out, step);
     }
+    if let Some(step) = exchange.trail.stood_in() {
+        put(out, b",\"stood_in\":\"");
+        put(out, step.guard.as_bytes());
+        put(out, b"\"");
+    }
     put_shadow(out, exchange);
     if let Some(agent) = &exchange.logged_agent {
         put(out, b",\"user_agent\":\"");
