@@ -5,5 +5,6 @@
 //!
 //! Invariant: a check states what a caller can see, never how a backend does it.
 
+pub mod accounts;
 pub mod bans;
 pub mod counters;

@@ -5,10 +5,13 @@
 //!
 //! Invariant: no backend here reads a clock or draws time from anywhere; `now` is always passed in.
 
+pub mod accounts;
+pub mod api_keys;
 pub mod bans;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod counters;
 pub mod memory;
+pub mod sessions;
 #[cfg(feature = "sql")]
 pub mod sql;

@@ -1,4 +1,5 @@
 //! Records kept in this process: fast, bounded, gone when it ends.
 
+pub mod accounts;
 pub mod bans;
 pub mod counters;

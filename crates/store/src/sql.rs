@@ -7,6 +7,7 @@
 //!
 //! Invariant: nothing is made anew in the place of a file that cannot be read; forward migrations only.
 
+mod accounts;
 mod bans;
 mod open;
 

@@ -9,9 +9,10 @@ use crate::process::program;
 /// Each room with the rooms below it that it may use.
 const ARROWS: &[(&str, &[&str])] = &[
     ("portcullis", &["portcullis-config", "portcullis-gateway", "portcullis-guards", "portcullis-core"]),
-    ("portcullis-gateway", &["portcullis-guards", "portcullis-store", "portcullis-core"]),
+    ("portcullis-gateway", &["portcullis-accounts", "portcullis-guards", "portcullis-store", "portcullis-core"]),
     ("portcullis-tower", &["portcullis-guards", "portcullis-store", "portcullis-core"]),
     ("portcullis-guards", &["portcullis-store", "portcullis-core"]),
+    ("portcullis-accounts", &["portcullis-store", "portcullis-core"]),
     ("portcullis-store", &["portcullis-core"]),
     ("portcullis-config", &["portcullis-core"]),
     ("portcullis-testkit", &["portcullis-core"]),

@@ -21,15 +21,16 @@ use super::{BUSY_TIMEOUT, Sql};
 pub const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 
 /// Every change of the schema, oldest first; a database has as many of them as its version says. Never changed, only added to.
-const MIGRATIONS: &[&[&str]] = &[&[
-    "CREATE TABLE bans (
+const MIGRATIONS: &[&[&str]] = &[
+    &[
+        "CREATE TABLE bans (
         network TEXT NOT NULL PRIMARY KEY,
         origin TEXT,
         reason TEXT,
         since_unix_millis BIGINT,
         until_unix_millis BIGINT
     )",
-    "CREATE TABLE past_bans (
+        "CREATE TABLE past_bans (
         network TEXT NOT NULL,
         place BIGINT NOT NULL,
         origin TEXT NOT NULL,
@@ -40,7 +41,9 @@ const MIGRATIONS: &[&[&str]] = &[&[
         ending TEXT NOT NULL,
         PRIMARY KEY (network, place)
     )",
-]];
+    ],
+    super::accounts::MIGRATION,
+];
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]

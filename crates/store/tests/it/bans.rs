@@ -9,17 +9,17 @@ use portcullis_store::memory::bans::MemoryBans;
 use portcullis_store::sql::{OpenError, Sql};
 
 /// A folder that is removed with the value.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub(super) fn new(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("portcullis-sql-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Folder(path)
     }
 
-    fn database(&self) -> PathBuf {
+    pub(super) fn database(&self) -> PathBuf {
         self.0.join("portcullis.db")
     }
 }
@@ -30,11 +30,11 @@ impl Drop for Folder {
     }
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-async fn open(folder: &Folder) -> Sql {
+pub(super) async fn open(folder: &Folder) -> Sql {
     Sql::open(&folder.database()).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -45,7 +45,7 @@ fn record(network: &str) -> Record {
 }
 
 /// Runs other SQL over the file, as another program would.
-async fn execute(folder: &Folder, sql: &'static str) {
+pub(super) async fn execute(folder: &Folder, sql: &'static str) {
     use sqlx::{ConnectOptions, Connection};
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.database()).create_if_missing(true);
     let mut connection = options.connect().await.unwrap();

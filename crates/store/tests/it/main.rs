@@ -1,5 +1,6 @@
 //! What the store's backends promise, seen from outside.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may stop the test")]
 
+mod accounts;
 mod bans;
 mod counters;
