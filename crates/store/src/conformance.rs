@@ -8,3 +8,4 @@
 pub mod accounts;
 pub mod bans;
 pub mod counters;
+pub mod permissions;

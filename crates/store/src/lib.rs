@@ -12,6 +12,7 @@ pub mod bans;
 pub mod conformance;
 pub mod counters;
 pub mod memory;
+pub mod permissions;
 pub mod sessions;
 #[cfg(feature = "sql")]
 pub mod sql;

@@ -3,3 +3,4 @@
 pub mod accounts;
 pub mod bans;
 pub mod counters;
+pub mod permissions;

@@ -10,6 +10,7 @@
 mod accounts;
 mod bans;
 mod open;
+mod permissions;
 
 use std::fs::File;
 use std::time::Duration;

@@ -43,6 +43,7 @@ const MIGRATIONS: &[&[&str]] = &[
     )",
     ],
     super::accounts::MIGRATION,
+    super::permissions::MIGRATION,
 ];
 
 /// Why a database cannot be used.

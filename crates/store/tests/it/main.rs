@@ -4,3 +4,4 @@
 mod accounts;
 mod bans;
 mod counters;
+mod permissions;
