@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod fault;
+pub mod identity;
 pub mod metric;
 pub mod refusal;
 pub mod secret;

@@ -14,6 +14,7 @@ use arrayvec::{ArrayString, ArrayVec};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use portcullis_core::clock::Now;
+use portcullis_core::identity::Identity;
 use portcullis_core::refusal::Code;
 
 use crate::breaker::{Breaker, OwnedPermit};
@@ -197,6 +198,8 @@ pub struct Exchange {
     pub bounds: Option<Bounds>,
     /// Filled by `rate_limit`: what each policy said, for the response's fields.
     pub quotations: ArrayVec<Quotation, MAX_POLICIES>,
+    /// Given by `identity`: who is asking, where somebody showed it.
+    pub identity: Option<Arc<Identity>>,
     /// Given by `breaker`, asked again by the proxy before each retry.
     pub breaker: Option<Arc<Breaker>>,
     /// Given by `breaker`: the permit of the first attempt. Dropped without a verdict it is neutral.
@@ -259,6 +262,7 @@ impl Exchange {
             route: None,
             bounds: None,
             quotations: ArrayVec::new(),
+            identity: None,
             breaker: None,
             permit: None,
             write_permit: None,

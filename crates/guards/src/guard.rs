@@ -56,6 +56,8 @@ pub enum Fact {
     Route,
     /// [`Exchange::bounds`].
     Bounds,
+    /// [`Exchange::identity`], `None` where nobody was asked for or showed one.
+    Identity,
     /// [`Exchange::breaker`] and the first permit.
     Breaker,
 }

@@ -20,6 +20,7 @@ pub mod trail;
 pub mod access_log;
 pub mod breaker;
 pub mod client_address;
+pub mod identity;
 pub mod ip_block;
 pub mod limits;
 pub mod login_watch;

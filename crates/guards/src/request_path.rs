@@ -14,13 +14,14 @@ use crate::access_log::LogSink;
 use crate::breaker::Breakers;
 use crate::config::{Mistake, PathConfig, all_or_mistakes};
 use crate::guard::{Fact, Guard};
+use crate::identity::{Source, Tokens};
 use crate::ip_block::Bans;
 use crate::overload::{Connections, Pressure};
 use crate::path::{Path, PathBuilder};
 use crate::read_only::Switches;
 use crate::{
-    access_log, breaker, client_address, ip_block, limits, login_watch, overload, rate_limit, read_only, request_id,
-    route, security_headers, stale_if_error,
+    access_log, breaker, client_address, identity, ip_block, limits, login_watch, overload, rate_limit, read_only,
+    request_id, route, security_headers, stale_if_error,
 };
 
 /// What guards stand on: the parts that outlive a reload.
@@ -44,6 +45,10 @@ pub struct Ground {
     pub pressure: Arc<Pressure>,
     /// Who is banned.
     pub bans: Arc<Bans>,
+    /// Issuers of tokens with their keys, and tokens that were verified.
+    pub tokens: Arc<Tokens>,
+    /// Where identities come from besides tokens. Set before the first path is built.
+    pub sources: Vec<Arc<dyn Source>>,
     /// Answers that are kept for when an upstream fails.
     pub shelf: Arc<stale_if_error::Shelf>,
 }
@@ -62,6 +67,8 @@ impl Ground {
             read_only: Arc::new(Switches::new(Arc::clone(&metrics))),
             pressure,
             bans: Arc::new(Bans::new(&metrics)),
+            tokens: Arc::default(),
+            sources: Vec::new(),
             shelf: Arc::new(stale_if_error::Shelf::new(&metrics)),
             metrics,
         }
@@ -86,6 +93,7 @@ pub fn request_path(config: &PathConfig, ground: &Ground) -> Result<Path, Vec<Mi
         limits::build(config, ground), // sets deadline and body bounds for everything below
         rate_limit::build(config, ground), // by address, header, API key
         login_watch::build(config, ground), // needs ClientAddress and Route; sees the answers of the service
+        identity::build(config, ground), // needs Route, gives Identity: token, session or API key
         stale_if_error::build(config, ground), // needs Route; stands in for what fails below
         breaker::build(config, ground), // needs Route; asked again by the proxy before every retry
     );
@@ -93,7 +101,8 @@ pub fn request_path(config: &PathConfig, ground: &Ground) -> Result<Path, Vec<Mi
 }
 
 /// The facts that guards give, in the order of the list.
-const FACTS: [Fact; 5] = [Fact::RequestId, Fact::ClientAddress, Fact::Route, Fact::Bounds, Fact::Breaker];
+const FACTS: [Fact; 6] =
+    [Fact::RequestId, Fact::ClientAddress, Fact::Route, Fact::Bounds, Fact::Identity, Fact::Breaker];
 
 /// The shortest path that ends in `guard`: above it stand, in the order of the list, those that give what it needs and
 /// nobody else. For one guard as a tower layer.
@@ -121,6 +130,7 @@ fn giver(fact: Fact, config: &PathConfig, ground: &Ground) -> Result<Box<dyn Gua
         Fact::ClientAddress => Box::new(client_address::build(config, ground)?),
         Fact::Route => Box::new(route::build(config, ground)?),
         Fact::Bounds => Box::new(limits::build(config, ground)?),
+        Fact::Identity => Box::new(identity::build(config, ground)?),
         Fact::Breaker => Box::new(breaker::build(config, ground)?),
     })
 }

@@ -106,6 +106,7 @@ fn explain_says_what_would_happen_and_changes_nothing() {
                 "limits",
                 "rate_limit",
                 "login_watch",
+                "identity",
                 "stale_if_error",
                 "breaker"
             ]

@@ -34,9 +34,9 @@ macro_rules! catalogue {
 
 catalogue! {
     // 1xxx authentication and what a caller may not do: 401, 403, 429
-    Unauthenticated = 1001 "ERR_UNAUTHENTICATED" 401 Low Info "" "Authentication is required.";
-    TokenInvalid = 1002 "ERR_TOKEN_INVALID" 401 Medium Info "" "The access token is not valid.";
-    TokenExpired = 1003 "ERR_TOKEN_EXPIRED" 401 Low Info "" "The access token has expired.";
+    Unauthenticated = 1001 "ERR_UNAUTHENTICATED" 401 Low Info "identity" "Authentication is required.";
+    TokenInvalid = 1002 "ERR_TOKEN_INVALID" 401 Medium Info "identity" "The access token is not valid.";
+    TokenExpired = 1003 "ERR_TOKEN_EXPIRED" 401 Low Info "identity" "The access token has expired.";
     TokenRevoked = 1004 "ERR_TOKEN_REVOKED" 401 Medium Warn "" "The access token has been revoked.";
     CredentialsInvalid = 1005 "ERR_CREDENTIALS_INVALID" 401 Medium Info "" "The credentials are not valid.";
     SessionExpired = 1006 "ERR_SESSION_EXPIRED" 401 Low Info "" "The session has ended. Log in again.";
@@ -58,7 +58,7 @@ catalogue! {
     InvalidPath = 2003 "ERR_INVALID_PATH" 400 Medium Info "route" "The request path is not valid.";
     InvalidHost = 2004 "ERR_INVALID_HOST" 400 Medium Info "route" "The Host of the request is missing or not valid.";
     BodyMalformed = 2006 "ERR_BODY_MALFORMED" 400 Medium Info "proxy" "The request body is broken or ended early.";
-    CredentialConflict = 2007 "ERR_CREDENTIAL_CONFLICT" 400 Medium Warn "" "The request carries credentials that disagree.";
+    CredentialConflict = 2007 "ERR_CREDENTIAL_CONFLICT" 400 Medium Warn "identity" "The request carries credentials that disagree.";
     HeaderTimeout = 2101 "ERR_HEADER_TIMEOUT" 408 Low Info "listen" "The request head did not arrive in time.";
     BodyTimeout = 2102 "ERR_BODY_TIMEOUT" 408 Low Info "proxy" "The request body did not arrive in time.";
     BodyTooLarge = 2201 "ERR_BODY_TOO_LARGE" 413 Low Info "limits" "The request body is too large.";
@@ -89,7 +89,7 @@ catalogue! {
     UpstreamUntrusted = 5006 "ERR_UPSTREAM_UNTRUSTED" 502 Critical Error "proxy" "The service could not prove who it is.";
     StoreUnavailable = 5101 "ERR_STORE_UNAVAILABLE" 503 Critical Error "" "A part that this request needs is not available.";
     SharedStateUnavailable = 5102 "ERR_SHARED_STATE_UNAVAILABLE" 503 Critical Error "" "A part that this request needs is not available.";
-    KeysUnavailable = 5103 "ERR_KEYS_UNAVAILABLE" 503 High Error "" "A part that this request needs is not available.";
+    KeysUnavailable = 5103 "ERR_KEYS_UNAVAILABLE" 503 High Error "identity" "A part that this request needs is not available.";
     ReadOnly = 5104 "ERR_READ_ONLY" 503 High Warn "read_only" "Only reading is possible at the moment.";
     Overloaded = 5105 "ERR_OVERLOADED" 503 High Warn "proxy" "The service has too much to do at the moment.";
 

@@ -259,7 +259,8 @@ impl Config {
         let listeners = self.listen.iter().flat_map(ListenConfig::files);
         let upstreams = self.upstreams.values().flat_map(UpstreamConfig::files).cloned();
         let lists = self.path.ip_block.files().cloned();
-        listeners.chain(upstreams).chain(lists).map(|path| self.folder.join(path)).collect()
+        let keys = self.path.identity.jwt.iter().flat_map(portcullis_guards::identity::jwt::Config::files).cloned();
+        listeners.chain(upstreams).chain(lists).chain(keys).map(|path| self.folder.join(path)).collect()
     }
 
     /// With every default written out, for showing what runs.

@@ -120,7 +120,9 @@ impl Guard for StaleIfError {
 
     fn request(&self, exchange: &mut Exchange) -> Verdict {
         let Some(keeping) = self.routes.of(exchange) else { return Verdict::Skip };
-        let has_credentials = exchange.tls.as_ref().is_some_and(|tls| tls.client.is_some());
+        // Whoever `identity` knows is answered for himself, also where the service does not get the credential.
+        let has_credentials =
+            exchange.identity.is_some() || exchange.tls.as_ref().is_some_and(|tls| tls.client.is_some());
         // What passes a watched login is between the client and the service.
         let what = match Use::of(&exchange.method, &exchange.headers, exchange.body, has_credentials) {
             Ok(what) if exchange.login.is_none() => what,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode};
 use portcullis_core::clock::Now;
+use portcullis_core::identity::{Claims, CredentialKind, Identity};
 use portcullis_core::refusal::{Code, Refusal};
 use serde_json::{Value, json};
 
@@ -202,6 +203,11 @@ fn nobody_gets_what_was_another_ones() {
     let mut exchange = elsewhere.begin();
     assert!(matches!(stage.path.descend(&mut exchange), Descent::Through));
     assert_eq!(stage.up(exchange, 503, &[], "").status, 503, "another host");
+    let mut exchange = get("/x").with("host", "a.example").begin();
+    let claims = Claims { user: "ada".to_owned(), issuer: "id".to_owned(), ..Claims::default() };
+    exchange.identity = Identity::new(CredentialKind::Session, claims).ok().map(Arc::new);
+    assert!(matches!(stage.path.descend(&mut exchange), Descent::Through));
+    assert_eq!(stage.up(exchange, 503, &[], "").status, 503, "somebody who is known");
 }
 
 #[test]
