@@ -196,8 +196,8 @@ pub struct Exchange {
     pub route: Option<Arc<Route>>,
     /// Given by `limits`.
     pub bounds: Option<Bounds>,
-    /// Filled by `rate_limit`: what each policy said, for the response's fields.
-    pub quotations: ArrayVec<Quotation, MAX_POLICIES>,
+    /// Filled by `rate_limit` before and behind `identity`: what each policy said, for the response's fields.
+    pub quotations: [ArrayVec<Quotation, MAX_POLICIES>; 2],
     /// Given by `identity`: who is asking, where somebody showed it.
     pub identity: Option<Arc<Identity>>,
     /// Given by `breaker`, asked again by the proxy before each retry.
@@ -261,7 +261,7 @@ impl Exchange {
             path: None,
             route: None,
             bounds: None,
-            quotations: ArrayVec::new(),
+            quotations: [const { ArrayVec::new_const() }; 2],
             identity: None,
             breaker: None,
             permit: None,

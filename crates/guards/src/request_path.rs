@@ -91,9 +91,10 @@ pub fn request_path(config: &PathConfig, ground: &Ground) -> Result<Path, Vec<Mi
         route::build(config, ground), // gives Route: which upstream, which rules
         read_only::build(config, ground), // needs Route; writes only
         limits::build(config, ground), // sets deadline and body bounds for everything below
-        rate_limit::build(config, ground), // by address, header, API key
+        rate_limit::build(config, ground), // by address, header, API key, route
         login_watch::build(config, ground), // needs ClientAddress and Route; sees the answers of the service
         identity::build(config, ground), // needs Route, gives Identity: token, session or API key
+        rate_limit::build_by_identity(config, ground), // by user, tenant, plan, claim
         stale_if_error::build(config, ground), // needs Route; stands in for what fails below
         breaker::build(config, ground), // needs Route; asked again by the proxy before every retry
     );

@@ -107,6 +107,7 @@ fn explain_says_what_would_happen_and_changes_nothing() {
                 "rate_limit",
                 "login_watch",
                 "identity",
+                "rate_limit_by_identity",
                 "stale_if_error",
                 "breaker"
             ]

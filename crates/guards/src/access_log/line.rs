@@ -73,6 +73,14 @@ pub(super) fn json(out: &mut Vec<u8>, time: &[u8; 24], exchange: &Exchange, outc
             put_escaped(out, client.subject.as_bytes(), HOST_BYTES);
         }
     }
+    if let Some(identity) = &exchange.identity {
+        put(out, b"\",\"user\":\"");
+        put_escaped(out, identity.user().as_bytes(), NAME_BYTES);
+        if let Some(tenant) = identity.tenant() {
+            put(out, b"\",\"tenant\":\"");
+            put_escaped(out, tenant.as_bytes(), NAME_BYTES);
+        }
+    }
     put(out, b"\",\"method\":\"");
     put_escaped(out, exchange.method.as_str().as_bytes(), METHOD_BYTES);
     if let Some(host) = host(exchange) {
@@ -181,6 +189,10 @@ pub(super) fn text(out: &mut Vec<u8>, time: &[u8; 24], exchange: &Exchange, outc
             put_escaped(out, client.subject.as_bytes(), HOST_BYTES);
             put(out, b"\"");
         }
+    }
+    if let Some(identity) = &exchange.identity {
+        put_name(out, b" user=", identity.user());
+        put_name(out, b" tenant=", identity.tenant().unwrap_or("-"));
     }
     put(out, b" end=");
     put(out, outcome.end.name().as_bytes());

@@ -47,6 +47,7 @@ pub use source::{Found, Source, Wait};
 use crate::config::{Mistake, PathConfig};
 use crate::exchange::{Exchange, PerRoute, Touch};
 use crate::guard::{Fact, Guard, ResponseHead, Verdict};
+use crate::rate_limit;
 use crate::request_path::Ground;
 use crate::trail::Rule;
 use config::Rules;
@@ -81,7 +82,8 @@ pub fn build(config: &PathConfig, ground: &Ground) -> Result<Identify, Vec<Mista
     let mut mistakes = Vec::new();
     let mut sources = ground.sources.clone();
     if let Some(jwt) = config.identity.jwt.as_ref().filter(|jwt| !jwt.issuers.is_empty()) {
-        match JwtSource::new(jwt, &config.folder, &[], &ground.tokens, &counts) {
+        let kept = rate_limit::claims(config);
+        match JwtSource::new(jwt, &config.folder, &kept, &ground.tokens, &counts) {
             Ok(source) => sources.push(Arc::new(source)),
             Err(found) => return Err(found),
         }
@@ -101,6 +103,13 @@ pub fn build(config: &PathConfig, ground: &Ground) -> Result<Identify, Vec<Mista
         }
         _ => Err(mistakes),
     }
+}
+
+/// By what it can be known here who is asking.
+pub(crate) fn kinds(config: &PathConfig, ground: &Ground) -> Vec<CredentialKind> {
+    let has_issuers = config.identity.jwt.as_ref().is_some_and(|jwt| !jwt.issuers.is_empty());
+    let tokens = has_issuers.then_some(CredentialKind::Jwt);
+    ground.sources.iter().map(|source| source.kind()).chain(tokens).collect()
 }
 
 impl Guard for Identify {

@@ -1,5 +1,7 @@
 //! Identity through the runner: what guards below, the service and the client get to see.
 
+mod path;
+
 use http::StatusCode;
 use portcullis_core::metric::Registry;
 use proptest::prelude::*;

@@ -17,7 +17,8 @@
 //! way, as long as they are. A reload keeps the failures; they begin anew when a ban ends or is lifted.
 //!
 //! # If a dependency fails
-//! An answer that the gateway gives itself is no failed login. Where the list of bans is full, logins from the address are
+//! An answer that the gateway gives itself is no failed login, except where `identity` refuses a credential that never was
+//! good (a forged token, not an expired one). Where the list of bans is full, logins from the address are
 //! refused until its window is over.
 //!
 //! # Cost
@@ -59,6 +60,8 @@ use state::{Bound, Failures, InFlight, Place, Subject};
 const NAME: &str = "login_watch";
 /// How much of a body is read.
 const TAP_BYTES: usize = 16 * 1024;
+/// What `identity` says of credentials that never were good; one that has expired or was withdrawn is no guess.
+const FORGED: [&str; 3] = ["ERR_TOKEN_INVALID", "ERR_CREDENTIALS_INVALID", "ERR_API_KEY_INVALID"];
 /// How long a refused guess waits where another one's answer may make room at any moment.
 const SOON_NANOS: u64 = 1_000_000_000;
 
@@ -194,8 +197,14 @@ impl Guard for LoginWatch {
     fn response(&self, exchange: &mut Exchange, head: &mut ResponseHead) {
         let Some(mut attempt) = exchange.login.take() else { return };
         let Some(rules) = &*attempt.rules else { return };
-        // The gateway's own "no" says nothing about the credentials.
-        if exchange.trail.refused().is_some() || !may_have_failed(rules, head) {
+        // The gateway's own "no" says nothing about the credentials, unless it is about a credential that never was good.
+        if let Some((_, code)) = exchange.trail.refused() {
+            if FORGED.contains(&code.entry().name) {
+                self.failed(exchange, &attempt);
+            }
+            return;
+        }
+        if !may_have_failed(rules, head) {
             return;
         }
         if rules.json.is_some() {

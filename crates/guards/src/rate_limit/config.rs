@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_core::identity::CredentialKind;
 use portcullis_core::units::{Duration, Rate};
 use portcullis_store::counters::{Algorithm as Kind, CompiledQuota, Quota};
 use schemars::JsonSchema;
@@ -33,14 +34,18 @@ pub struct Config {
     /// limit whose use is counted together; both places must then say the same. 1 to 64 letters, digits, `-`, `_` and
     /// `.`, the first a letter or digit.
     pub name: Option<String>,
-    /// Who is counted apart: a list of `address`, `header:NAME`, `api_key` and `route`. Default: `[address]`. At most 4.
+    /// Who is counted apart: a list of `address`, `header:NAME`, `api_key`, `route`, `user`, `tenant`, `plan` and
+    /// `claim:NAME`. Default: `[address]`. At most 4.
     ///
     /// `address` is the client's own address, for IPv6 its network (`client_address`). `header:NAME` is the value of a
     /// request header. `api_key` is the `X-API-Key` header or the `Authorization: Bearer` text. Nothing has checked
-    /// either yet: who may invent values gets a fresh limit with each, so let a limit by `address` stand beside it.
+    /// either, unless the gateway has API keys of its own: who may invent values gets a fresh limit with each, so let a limit by `address` stand beside it.
     /// Requests without the value share one limit, and so do those that send it more than once. `route` is the matched
-    /// route, however its path was written. `user`, `tenant`, `plan` and `claim:NAME` need identity, which is not
-    /// available yet.
+    /// route, however its path was written.
+    ///
+    /// `user`, `tenant`, `plan` and `claim:NAME` are what `identity` has checked, each within its issuer; policies with one
+    /// of them are asked after `identity`, all others before. Requests of nobody, and those whose credential does not say
+    /// it, share one limit.
     pub by: Option<Vec<String>>,
     /// How many requests in which time, as `COUNT/DURATION`: `200/10s`. Must be given.
     pub limit: Option<Rate>,
@@ -122,6 +127,16 @@ pub(super) struct Definition {
     pub(super) window_seconds: u64,
     pub(super) cost: u32,
     pub(super) is_shadow: bool,
+    pub(super) stage: Stage,
+}
+
+/// Where on the path a policy is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Before anything that costs more.
+    First,
+    /// Once it is known who is asking.
+    ByIdentity,
 }
 
 /// All policies once, and which of them hold where.
@@ -134,12 +149,13 @@ pub(super) struct Compiled {
     pub(super) routes: Vec<Vec<usize>>,
 }
 
-/// Checks all policies, in general and of every route.
+/// Checks all policies, in general and of every route. `kinds`: by what it can be known who is asking.
 ///
 /// # Errors
 /// Every mistake, with its place in the config.
-pub(super) fn compile(config: &PathConfig) -> Result<Compiled, Vec<Mistake>> {
-    let mut compiler = Compiler::default();
+pub(super) fn compile(config: &PathConfig, kinds: &[CredentialKind]) -> Result<Compiled, Vec<Mistake>> {
+    let has_api_keys = kinds.contains(&CredentialKind::ApiKey);
+    let mut compiler = Compiler { has_identity: !kinds.is_empty(), has_api_keys, ..Compiler::default() };
     let general = match &config.rate_limit {
         Some(list) => compiler.list("rate_limit", list),
         None => compiler.built_in(),
@@ -165,6 +181,8 @@ struct Compiler {
     found: Vec<Found>,
     /// Places in `found`.
     by_name: BTreeMap<String, usize>,
+    has_identity: bool,
+    has_api_keys: bool,
     mistakes: Vec<Mistake>,
 }
 
@@ -250,8 +268,11 @@ impl Compiler {
             self.mistake(format!("{path}.mode"), message);
         }
         let (quota, window_seconds) = quota?;
-        let definition =
-            Definition { name: name?, subjects, quota, window_seconds, cost, is_shadow: full.shadow.unwrap_or(false) };
+        // Where the gateway has API keys of its own, only a checked one counts.
+        let waits = |subject: &Subject| subject.needs_identity() || (*subject == Subject::ApiKey && self.has_api_keys);
+        let stage = if subjects.iter().any(waits) { Stage::ByIdentity } else { Stage::First };
+        let is_shadow = full.shadow.unwrap_or(false);
+        let definition = Definition { name: name?, subjects, quota, window_seconds, cost, is_shadow, stage };
         (self.mistakes.len() == before).then_some(definition)
     }
 
@@ -283,6 +304,10 @@ impl Compiler {
             match word.parse::<Subject>() {
                 Ok(subject) if subjects.contains(&subject) => {
                     self.mistake(format!("{path}.by[{index}]"), format!("`{word}` stands here twice"));
+                }
+                Ok(subject) if subject.needs_identity() && !self.has_identity => {
+                    let message = format!("`{word}` needs identity: name who issues tokens in identity.jwt.issuers");
+                    self.mistake(format!("{path}.by[{index}]"), message);
                 }
                 Ok(subject) => subjects.push(subject),
                 Err(error) => self.mistake(format!("{path}.by[{index}]"), error.to_string()),
@@ -355,4 +380,19 @@ impl Compiler {
 fn window_seconds(limit: Rate, capacity: u64) -> u64 {
     let nanos = u128::from(capacity) * limit.per().as_nanos() / u128::from(limit.count());
     u64::try_from(nanos.div_ceil(1_000_000_000)).unwrap_or(u64::MAX).max(1)
+}
+
+/// The claims by which policies count, so that whoever checks credentials keeps them.
+pub(crate) fn claims(config: &PathConfig) -> Vec<String> {
+    let lists = config.rate_limit.iter().chain(config.routes.iter().filter_map(|route| route.rate_limit.as_ref()));
+    let words = lists.flatten().filter_map(|policy| policy.by.as_ref()).flatten();
+    let mut claims: Vec<String> = words
+        .filter_map(|word| match word.parse() {
+            Ok(Subject::Claim(name)) => Some(name.into()),
+            _ => None,
+        })
+        .collect();
+    claims.sort_unstable();
+    claims.dedup();
+    claims
 }

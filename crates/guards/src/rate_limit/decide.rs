@@ -5,7 +5,7 @@
 //! Invariant: no clock, no counters, no I/O. On a refusal, no `t` that is told is later than `Retry-After`.
 
 use arrayvec::ArrayVec;
-use portcullis_core::clock::retry_after_seconds;
+use portcullis_core::clock::{self, retry_after_seconds};
 use portcullis_store::counters::Outcome;
 
 use crate::exchange::MAX_POLICIES;
@@ -74,13 +74,17 @@ pub(super) fn quote(answers: &[Answer], decision: Decision) -> Quotations {
         }
         Decision::Refuse { by, wait_nanos } => {
             quotations[by].is_nearest = true;
-            let retry_after = retry_after_seconds(wait_nanos);
-            for quotation in &mut quotations {
-                quotation.tells_reset = retry_after_seconds(quotation.reset_nanos) <= retry_after;
-            }
+            tell_no_later(&mut quotations, retry_after_seconds(wait_nanos));
         }
     }
     quotations
+}
+
+/// Leaves out every `t` that would be later than a refusal's `Retry-After`.
+pub(super) fn tell_no_later(quotations: &mut [Quotation], retry_after_seconds: u64) {
+    for quotation in quotations {
+        quotation.tells_reset &= clock::retry_after_seconds(quotation.reset_nanos) <= retry_after_seconds;
+    }
 }
 
 fn quotation(answer: &Answer) -> Quotation {

@@ -14,6 +14,10 @@
 //! policies that refuse. A policy in shadow mode refuses nobody and shows in no answer. It counts `would_refuse`, notes
 //! itself in the trail, and is asked only about requests that the enforced policies let pass.
 //!
+//! It stands on the path twice: policies that count by `user`, `tenant`, `plan` or a claim are asked behind `identity`, as
+//! `rate_limit_by_identity`, all others before anything that costs more. A request that the second refuses has taken from
+//! the first.
+//!
 //! # Remembers
 //! One counter for each policy and subject, in the store's table of fixed size. Keys are hashes under a secret seed:
 //! no address, header or API key is kept. A reload keeps all counters of policies that keep their name.
@@ -38,6 +42,7 @@ mod subject;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use http::header::RETRY_AFTER;
 use portcullis_core::clock::retry_after_seconds;
 use portcullis_core::refusal::{Code, Refusal};
 use portcullis_store::counters::Counters;
@@ -50,18 +55,22 @@ use crate::exchange::{Exchange, PerRoute, Touch};
 use crate::guard::{Fact, Guard, ResponseHead, Verdict};
 use crate::request_path::Ground;
 use crate::trail::Rule;
+use config::Stage;
+pub(crate) use config::claims;
 use decide::{Answer, Decision, decide, quote, rises_near_limit};
 use policy::{Policy, Rules};
 use state::Asking;
 use subject::Subject;
 
 const NAME: &str = "rate_limit";
+const BY_IDENTITY: &str = "rate_limit_by_identity";
 
 /// The guard.
 pub struct RateLimit {
     rules: PerRoute<Arc<Rules>>,
     counters: Arc<dyn Counters>,
     needs: &'static [Fact],
+    stage: Stage,
 }
 
 /// Builds the guard from the general policies and those of every route.
@@ -69,21 +78,40 @@ pub struct RateLimit {
 /// # Errors
 /// Every mistake in any policy, with its place.
 pub fn build(config: &PathConfig, ground: &Ground) -> Result<RateLimit, Vec<Mistake>> {
-    let compiled = config::compile(config)?;
-    let uses = |wanted: Subject| compiled.definitions.iter().any(|definition| definition.subjects.contains(&wanted));
+    build_stage(config, ground, Stage::First)
+}
+
+/// Builds the same guard once more, with the policies that count by who is asking, for behind `identity`.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_by_identity(config: &PathConfig, ground: &Ground) -> Result<RateLimit, Vec<Mistake>> {
+    // What is wrong was told by the first.
+    build_stage(config, ground, Stage::ByIdentity).map_err(|_| Vec::new())
+}
+
+fn build_stage(config: &PathConfig, ground: &Ground, stage: Stage) -> Result<RateLimit, Vec<Mistake>> {
+    let compiled = config::compile(config, &crate::identity::kinds(config, ground))?;
+    let here = || compiled.definitions.iter().filter(|definition| definition.stage == stage);
+    let uses = |wanted: Subject| here().any(|definition| definition.subjects.contains(&wanted));
     let needs: &[Fact] = match (uses(Subject::Address), uses(Subject::Route)) {
+        // Also where nothing is counted: it stands behind whoever gives it.
+        _ if stage == Stage::ByIdentity => &[Fact::ClientAddress, Fact::Route, Fact::Identity],
         (true, true) => &[Fact::ClientAddress, Fact::Route],
         (true, false) => &[Fact::ClientAddress],
         (false, true) => &[Fact::Route],
         (false, false) => &[],
     };
-    let rules = policy::prepare(&compiled, &ground.keys, &ground.metrics);
-    Ok(RateLimit { rules, counters: Arc::clone(&ground.counters), needs })
+    let rules = policy::prepare(&compiled, stage, &ground.keys, &ground.metrics);
+    Ok(RateLimit { rules, counters: Arc::clone(&ground.counters), needs, stage })
 }
 
 impl Guard for RateLimit {
     fn name(&self) -> &'static str {
-        NAME
+        match self.stage {
+            Stage::First => NAME,
+            Stage::ByIdentity => BY_IDENTITY,
+        }
     }
 
     fn needs(&self) -> &'static [Fact] {
@@ -102,7 +130,7 @@ impl Guard for RateLimit {
             Decision::Pass => asking.each(&rules.shadow),
             Decision::Refuse { .. } => state::Answers::new(),
         };
-        exchange.quotations = quote(&answers, decision);
+        exchange.quotations[self.stage as usize] = quote(&answers, decision);
         exchange.explain(|_| {
             let enforced = rules.enforced.iter().zip(&answers);
             explanation(enforced.chain(rules.shadow.iter().zip(&rehearsed)))
@@ -112,7 +140,7 @@ impl Guard for RateLimit {
         }
         for (policy, answer) in rules.shadow.iter().zip(&rehearsed) {
             if !answer.outcome.allowed {
-                exchange.would_refuse(NAME, Code::RateLimited, Rule::Named(Arc::clone(&policy.name)));
+                exchange.would_refuse(self.name(), Code::RateLimited, Rule::Named(Arc::clone(&policy.name)));
             }
         }
         match decision {
@@ -126,7 +154,13 @@ impl Guard for RateLimit {
 
     fn response(&self, exchange: &mut Exchange, head: &mut ResponseHead) {
         let rules = self.rules.of(exchange);
-        fields::write(rules, &exchange.quotations, exchange.now.unix_millis, &mut head.headers);
+        // Where the other stage refused, nothing here may be told to be later than its `Retry-After`.
+        let is_other = |guard| guard != self.name() && (guard == NAME || guard == BY_IDENTITY);
+        if exchange.trail.refused().is_some_and(|(step, _)| is_other(step.guard)) {
+            let seconds = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            decide::tell_no_later(&mut exchange.quotations[self.stage as usize], seconds.unwrap_or(1));
+        }
+        fields::write(rules, &exchange.quotations[self.stage as usize], exchange.now.unix_millis, &mut head.headers);
     }
 }
 

@@ -11,7 +11,7 @@ use http::HeaderValue;
 use portcullis_core::metric::Registry;
 use portcullis_store::counters::{CompiledQuota, Key, KeyHasher, PolicyKey};
 
-use super::config::{Compiled, Definition};
+use super::config::{Compiled, Definition, Stage};
 use super::decide::near_from;
 use super::fields;
 use super::metrics::Counts;
@@ -86,9 +86,9 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    fn new(places: &[usize], policies: &[(Arc<Policy>, bool)]) -> Rules {
+    fn new(places: &[usize], policies: &[Option<(Arc<Policy>, bool)>]) -> Rules {
         let of_kind = |wanted: bool| -> Box<[Arc<Policy>]> {
-            let chosen = places.iter().map(|&place| &policies[place]);
+            let chosen = places.iter().filter_map(|&place| policies[place].as_ref());
             chosen.filter(|(_, is_shadow)| *is_shadow == wanted).map(|(policy, _)| Arc::clone(policy)).collect()
         };
         let enforced = of_kind(false);
@@ -97,12 +97,15 @@ impl Rules {
     }
 }
 
-/// Everything that runs, from everything that was checked. Routes with the same list share one set of rules.
-pub(super) fn prepare(compiled: &Compiled, keys: &KeyHasher, metrics: &Registry) -> PerRoute<Arc<Rules>> {
-    let policies: Vec<(Arc<Policy>, bool)> = compiled
+/// Everything that runs at one stage, from everything that was checked. Routes with the same list share one set of rules.
+pub(super) fn prepare(compiled: &Compiled, stage: Stage, keys: &KeyHasher, metrics: &Registry) -> PerRoute<Arc<Rules>> {
+    let policies: Vec<Option<(Arc<Policy>, bool)>> = compiled
         .definitions
         .iter()
-        .map(|definition| (Arc::new(Policy::new(definition, keys, metrics)), definition.is_shadow))
+        .map(|definition| {
+            let is_asked = definition.stage == stage;
+            is_asked.then(|| (Arc::new(Policy::new(definition, keys, metrics)), definition.is_shadow))
+        })
         .collect();
     let mut shared: HashMap<&[usize], Arc<Rules>> = HashMap::new();
     let mut rules = |places| {

@@ -11,12 +11,17 @@ use std::str::FromStr;
 use arrayvec::ArrayVec;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
+use portcullis_core::identity::CredentialKind;
 
 use super::config::SUBJECTS_MAX;
 use crate::exchange::Exchange;
 
 /// The words that work today, for messages.
-pub(super) const KNOWN: &str = "`address`, `header:NAME`, `api_key`, `route`";
+pub(super) const KNOWN: &str =
+    "`address`, `header:NAME`, `api_key`, `route`, and with identity `user`, `tenant`, `plan`, `claim:NAME`";
+
+/// What stands before the name of a claim.
+const CLAIM: &str = "claim:";
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -34,14 +39,19 @@ pub(super) enum Subject {
     ApiKey,
     /// The matched route.
     Route,
+    /// Who is asking: issuer and user.
+    User,
+    /// The tenant of who is asking, within the issuer.
+    Tenant,
+    /// The plan of who is asking.
+    Plan,
+    /// A claim of who is asking.
+    Claim(Box<str>),
 }
 
 /// Why a word is none that can be counted by.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum WrongWord {
-    /// Known, but what it needs does not exist yet.
-    #[error("`{0}` needs identity, which is not available yet; today there are {KNOWN}")]
-    NotYet(String),
     /// A header that only trusted proxies may write.
     #[error("`header:{0}` can be written by anyone; write `address`, which reads it from trusted proxies only")]
     AnAddress(String),
@@ -68,9 +78,13 @@ impl FromStr for Subject {
             "address" => Ok(Subject::Address),
             "api_key" => Ok(Subject::ApiKey),
             "route" => Ok(Subject::Route),
-            "user" | "tenant" | "plan" => Err(WrongWord::NotYet(word.to_owned())),
-            _ if word.starts_with("claim:") => Err(WrongWord::NotYet(word.to_owned())),
-            _ => Err(WrongWord::Unknown(word.to_owned())),
+            "user" => Ok(Subject::User),
+            "tenant" => Ok(Subject::Tenant),
+            "plan" => Ok(Subject::Plan),
+            _ => match word.strip_prefix(CLAIM).filter(|name| !name.is_empty()) {
+                Some(name) => Ok(Subject::Claim(name.into())),
+                None => Err(WrongWord::Unknown(word.to_owned())),
+            },
         }
     }
 }
@@ -82,17 +96,22 @@ impl fmt::Display for Subject {
             Subject::Header(name) => write!(f, "header:{name}"),
             Subject::ApiKey => f.write_str("api_key"),
             Subject::Route => f.write_str("route"),
+            Subject::User => f.write_str("user"),
+            Subject::Tenant => f.write_str("tenant"),
+            Subject::Plan => f.write_str("plan"),
+            Subject::Claim(name) => write!(f, "{CLAIM}{name}"),
         }
     }
 }
 
-/// The parts of one key: for each subject a kind and at most one value.
-pub(super) type Parts<'a> = ArrayVec<&'a [u8], { 2 * SUBJECTS_MAX }>;
+/// The parts of one key: for each subject a kind and at most two values.
+pub(super) type Parts<'a> = ArrayVec<&'a [u8], { 3 * SUBJECTS_MAX }>;
 
 const ABSENT: &[u8] = &[0];
 const ONE: &[u8] = &[1];
 const SEVERAL: &[u8] = &[2];
 const BEARER: &[u8] = &[3];
+const CHECKED: &[u8] = &[4];
 
 /// The client's group as bytes, and how many of them are used.
 pub(super) struct Octets([u8; 16], usize);
@@ -119,6 +138,11 @@ impl Octets {
 }
 
 impl Subject {
+    /// Whether it can be read only once `identity` has said who is asking.
+    pub(super) fn needs_identity(&self) -> bool {
+        matches!(self, Subject::User | Subject::Tenant | Subject::Plan | Subject::Claim(_))
+    }
+
     /// Appends what this subject says about the request.
     #[inline]
     pub(super) fn read<'a>(&self, exchange: &'a Exchange, octets: &'a Octets, parts: &mut Parts<'a>) {
@@ -126,12 +150,43 @@ impl Subject {
             // Its length tells the kind: 4, 16, or 0 where nobody found an address.
             Subject::Address => parts.push(octets.as_slice()),
             Subject::Header(name) => push_value(header(&exchange.headers, name), ONE, parts),
-            Subject::ApiKey => api_key(&exchange.headers, parts),
+            Subject::ApiKey => match checked_key(exchange) {
+                Some(key) => push_checked(exchange, Some(key), parts),
+                None => api_key(&exchange.headers, parts),
+            },
+            Subject::User => push_checked(exchange, exchange.identity.as_ref().map(|identity| identity.user()), parts),
+            Subject::Tenant => {
+                push_checked(exchange, exchange.identity.as_ref().and_then(|identity| identity.tenant()), parts);
+            }
+            Subject::Plan => {
+                push_checked(exchange, exchange.identity.as_ref().and_then(|identity| identity.plan()), parts);
+            }
+            Subject::Claim(name) => {
+                push_checked(exchange, exchange.identity.as_ref().and_then(|identity| identity.claim(name)), parts);
+            }
             Subject::Route => match &exchange.route {
                 Some(route) => push_value(Value::One(route.name.as_bytes()), ONE, parts),
                 None => push_value(Value::Absent, ONE, parts),
             },
         }
+    }
+}
+
+/// The key of a request that `identity` knows by an API key.
+fn checked_key(exchange: &Exchange) -> Option<&str> {
+    let identity = exchange.identity.as_ref().filter(|identity| identity.kind() == CredentialKind::ApiKey)?;
+    identity.credential()
+}
+
+/// A word of who is asking, which means something only together with who says it.
+fn push_checked<'a>(exchange: &'a Exchange, word: Option<&'a str>, parts: &mut Parts<'a>) {
+    match (&exchange.identity, word) {
+        (Some(identity), Some(word)) => {
+            parts.push(CHECKED);
+            parts.push(identity.issuer().as_bytes());
+            parts.push(word.as_bytes());
+        }
+        _ => parts.push(ABSENT),
     }
 }
 
@@ -193,7 +248,7 @@ mod tests {
 
     #[test]
     fn words_are_read_and_written_back() {
-        for word in ["address", "api_key", "route", "header:x-tenant"] {
+        for word in ["address", "api_key", "route", "header:x-tenant", "user", "tenant", "plan", "claim:org.id"] {
             assert_eq!(word.parse::<Subject>().unwrap().to_string(), word);
         }
         assert_eq!("header:X-Tenant".parse::<Subject>().unwrap(), "header:x-tenant".parse().unwrap());
@@ -201,10 +256,7 @@ mod tests {
 
     #[test]
     fn words_that_do_not_work_say_why() {
-        for word in ["user", "tenant", "plan", "claim:org"] {
-            assert_eq!(word.parse::<Subject>(), Err(WrongWord::NotYet(word.to_owned())));
-        }
-        for word in ["", "ip", "Address", "headers:x", "claim"] {
+        for word in ["", "ip", "Address", "headers:x", "claim", "claim:", "User"] {
             assert_eq!(word.parse::<Subject>(), Err(WrongWord::Unknown(word.to_owned())));
         }
         for name in ["", "a b", "x:y", "é"] {

@@ -89,6 +89,7 @@ fn path(standing: &Standing, told: &Arc<Mutex<Vec<Told>>>) -> Path {
         .add(rate_limit::build(&config, ground).expect("valid"))
         .add(login_watch::build(&config, ground).expect("valid"))
         .add(identity::build(&config, ground).expect("valid"))
+        .add(rate_limit::build_by_identity(&config, ground).expect("valid"))
         .add(stale_if_error::build(&config, ground).expect("valid"))
         .add(breaker::build(&config, ground).expect("valid"))
         .build()

@@ -8,7 +8,7 @@ use crate::rate_limit::config::compile;
 /// The mistakes of a config as (path, message).
 fn mistakes(config: Value) -> Vec<(String, String)> {
     let config: PathConfig = serde_json::from_value(config).unwrap();
-    let found = compile(&config).expect_err("the config is wrong");
+    let found = compile(&config, &[]).expect_err("the config is wrong");
     found.into_iter().map(|mistake| (mistake.path, mistake.message)).collect()
 }
 
@@ -48,7 +48,7 @@ fn what_cannot_work_is_a_mistake_at_its_place() {
         (json!({ "cost": 11 }), "cost", "more than the 10"),
         (json!({ "mode": "leased" }), "mode", "not available yet"),
         (json!({ "by": [] }), "by", "write 1 to 4"),
-        (json!({ "by": ["user"] }), "by[0]", "needs identity, which is not available yet"),
+        (json!({ "by": ["user"] }), "by[0]", "`user` needs identity: name who issues tokens in identity.jwt.issuers"),
         (json!({ "by": ["address", "tenant"] }), "by[1]", "needs identity"),
         (json!({ "by": ["claim:org"] }), "by[0]", "needs identity"),
         (json!({ "by": ["adress"] }), "by[0]", "is not known; there are `address`"),
@@ -113,7 +113,7 @@ fn one_name_means_one_definition() {
     }
     let same = json!({ "name": "api", "limit": "10/1s", "burst": 10, "by": ["address"], "cost": 1 });
     let config: PathConfig = serde_json::from_value(with_route(same)).unwrap();
-    assert_eq!(compile(&config).unwrap().definitions.len(), 1);
+    assert_eq!(compile(&config, &[]).unwrap().definitions.len(), 1);
     let twice = mistakes(json!({ "rate_limit": [{ "name": "a", "limit": "1/1s" }, { "name": "a", "limit": "1/1s" }] }));
     assert_eq!((twice.len(), twice[0].0.as_str()), (1, "rate_limit[1].name"));
     let built_in =
@@ -126,7 +126,7 @@ fn at_most_eight_policies_apply_to_a_request() {
     let policies = |count: usize| -> Value {
         (0..count).map(|number| json!({ "name": format!("p{number}"), "limit": "1/1s" })).collect()
     };
-    assert_eq!(compile(&general(policies(8))).unwrap().general.len(), 8);
+    assert_eq!(compile(&general(policies(8)), &[]).unwrap().general.len(), 8);
     let found = mistakes(json!({ "rate_limit": policies(9) }));
     assert_eq!((found.len(), found[0].0.as_str()), (1, "rate_limit"));
 }
