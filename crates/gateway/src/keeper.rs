@@ -97,25 +97,25 @@ impl Keeper {
         Keeper::new(bans, Arc::new(MemoryBans::default()), false, metrics)
     }
 
-    /// Opens the database at `path`, makes it where there is none, and loads what it remembers.
+    /// Loads what `store`, the database at `path`, remembers, and keeps bans there.
     ///
     /// # Errors
-    /// When it cannot be opened or read; then nothing may be served, because bans would not hold.
+    /// When it cannot be read; then nothing may be served, because bans would not hold.
     pub async fn open(
         path: &Path,
+        store: Arc<Sql>,
         bans: Arc<Bans>,
         clock: &SystemClock,
         log: &Log,
         metrics: &Registry,
     ) -> Result<Keeper, StoreFailure> {
-        let store = Sql::open(path).await?;
         let event = if store.is_new() { "store_made" } else { "store_opened" };
-        let records = store.list().await;
+        let records = Store::list(&*store).await;
         let records = records.map_err(|source| StoreFailure::Read { path: path.to_owned(), source })?;
         let count = records.len().to_string();
         bans.load(records, &clock.now());
         log.event("info", event, &[("path", &path.display().to_string()), ("networks", &count)]);
-        Ok(Keeper::new(bans, Arc::new(store), true, metrics))
+        Ok(Keeper::new(bans, store, true, metrics))
     }
 
     fn new(bans: Arc<Bans>, store: Arc<dyn Store>, is_durable: bool, metrics: &Registry) -> Keeper {

@@ -6,6 +6,7 @@
 //! Invariant: one current-thread runtime a core; nothing that a core needs for a request is shared under a lock.
 
 pub mod acme;
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod control;

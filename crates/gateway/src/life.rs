@@ -12,6 +12,8 @@ use arc_swap::ArcSwap;
 use portcullis_core::metric::{Declaration, Gauge, Kind};
 use portcullis_guards::config::Mistake;
 use portcullis_guards::request_path::Ground;
+use portcullis_store::acts::Acts;
+use portcullis_store::memory::acts::MemoryActs;
 use tokio::sync::watch;
 
 use crate::clock::SystemClock;
@@ -85,6 +87,8 @@ pub struct Gate {
     pub ground: Ground,
     /// Who writes down the bans.
     pub keeper: Arc<Keeper>,
+    /// Where is written down who changed what.
+    pub acts: Arc<dyn Acts>,
     running: ArcSwap<Running>,
     generation: AtomicU64,
     stage: watch::Sender<Stage>,
@@ -116,6 +120,7 @@ impl Gate {
         let keeper = Arc::new(Keeper::in_memory(Arc::clone(&ground.bans), &ground.metrics));
         Gate {
             keeper,
+            acts: Arc::new(MemoryActs::default()),
             handshakes,
             tunnels,
             clock,
@@ -134,6 +139,12 @@ impl Gate {
     #[must_use]
     pub fn kept_by(self, keeper: Arc<Keeper>) -> Gate {
         Gate { keeper, ..self }
+    }
+
+    /// With acts written down here instead of in memory.
+    #[must_use]
+    pub fn noting_in(self, acts: Arc<dyn Acts>) -> Gate {
+        Gate { acts, ..self }
     }
 
     /// The config that runs.

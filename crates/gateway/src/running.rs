@@ -15,6 +15,7 @@ use portcullis_guards::path::Path;
 use portcullis_guards::request_path::{Ground, request_path};
 
 use crate::acme::Challenges;
+use crate::admin::Admin;
 use crate::config::{Config, ListenerBounds};
 use crate::listen::door::Door;
 use crate::listen::metrics::TLS_CERTIFICATE_NOT_AFTER;
@@ -40,6 +41,8 @@ pub struct Running {
     by_route: Box<[Arc<Upstream>]>,
     /// The places at each upstream.
     pub concurrency: Places,
+    /// What the admin listener runs under, where somebody has a token.
+    pub admin: Option<Admin>,
 }
 
 impl Running {
@@ -67,10 +70,11 @@ impl Running {
         }
         let doors = doors.into_boxed_slice();
         let listener = config.listener_bounds(&mut mistakes);
+        let admin = Admin::compile(&config, ground).map_err(|found| mistakes.extend(found));
         let path_config = config.path_config();
         let path = request_path(&path_config, ground).map_err(|found| mistakes.extend(found));
-        let (path, overload) = match (path, overload::Rules::compile(&path_config)) {
-            (Ok(path), Ok(overload)) if mistakes.is_empty() => (path, overload),
+        let (path, overload, admin) = match (path, overload::Rules::compile(&path_config), admin) {
+            (Ok(path), Ok(overload), Ok(admin)) if mistakes.is_empty() => (path, overload, admin),
             // The guard is made from the same rules and has told what is wrong with them.
             _ => return Err(mistakes),
         };
@@ -86,7 +90,7 @@ impl Running {
         }
         let by_route = by_route(&config, &upstreams);
         let concurrency = Places::new(&config, &by_route, ground, previous.map(|previous| &previous.concurrency));
-        Ok(Running { path, doors, challenges, listener, overload, config, upstreams, by_route, concurrency })
+        Ok(Running { path, doors, challenges, listener, overload, config, upstreams, by_route, concurrency, admin })
     }
 
     /// Where this exchange goes.

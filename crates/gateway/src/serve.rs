@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +16,17 @@ use portcullis_core::metric::Registry;
 use portcullis_guards::access_log::LogSink;
 use portcullis_guards::config::Mistake;
 use portcullis_guards::request_path::Ground;
+use portcullis_store::acts::Acts;
 use portcullis_store::counters::KeyHasher;
+use portcullis_store::memory::acts::MemoryActs;
 use portcullis_store::memory::counters::MemoryCounters;
+use portcullis_store::sql::Sql;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::acme;
+use crate::admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, StorePlace};
 use crate::control;
@@ -96,6 +101,8 @@ pub struct Bound {
     pub data: Vec<SocketAddr>,
     /// Where telemetry is served.
     pub telemetry: SocketAddr,
+    /// Where the admin API is, if somebody has a token.
+    pub admin: Option<SocketAddr>,
 }
 
 /// What a process is started with.
@@ -139,11 +146,16 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     };
     let running = Running::compile(config, &ground, None).map_err(StartError::Config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let keeper = Arc::new(runtime.block_on(open_store(&running.config, &ground, &clock, &log))?);
+    let store = runtime.block_on(open_store(&running.config))?;
+    let keeper = Arc::new(runtime.block_on(open_keeper(store.as_ref(), &ground, &clock, &log))?);
+    let acts: Arc<dyn Acts> = match &store {
+        Some((_, store)) => Arc::clone(store) as Arc<dyn Acts>,
+        None => Arc::new(MemoryActs::default()),
+    };
     let listeners = Listeners::bind(&running.config, workers)?;
     let control = open_control(&running.config, &log)?;
     let bound = listeners.bound.clone();
-    let gate = Arc::new(Gate::new(clock, Arc::clone(&log), ground, running).kept_by(keeper));
+    let gate = Arc::new(Gate::new(clock, Arc::clone(&log), ground, running).kept_by(keeper).noting_in(acts));
     let (ended, cores) = mpsc::channel(workers);
     for (index, data) in listeners.per_core.into_iter().enumerate() {
         let (gate, ended) = (Arc::clone(&gate), ended.clone());
@@ -157,6 +169,9 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     let local = LocalSet::new();
     let exit = local.block_on(&runtime, async {
         tokio::task::spawn_local(telemetry::serve(Arc::clone(&gate), listeners.telemetry));
+        if let Some(listener) = listeners.admin {
+            tokio::task::spawn_local(admin::serve(Arc::clone(&gate), listener));
+        }
         tokio::task::spawn_local(minder::run(Arc::clone(&gate)));
         // Its place is held until the end, and given up then.
         let _place = control.map(|control| {
@@ -176,6 +191,7 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
                 ("version", env!("CARGO_PKG_VERSION")),
                 ("listen", &join(&bound.data)),
                 ("telemetry", &bound.telemetry.to_string()),
+                ("admin", &bound.admin.map(|admin| admin.to_string()).unwrap_or_default()),
                 ("workers", &workers.to_string()),
             ],
         );
@@ -205,20 +221,33 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     Ok(exit)
 }
 
-/// Opens the store and loads what it remembers.
-async fn open_store(config: &Config, ground: &Ground, clock: &SystemClock, log: &Log) -> Result<Keeper, StartError> {
-    let bans = Arc::clone(&ground.bans);
+/// The durable store and its place, where the config names one.
+async fn open_store(config: &Config) -> Result<Option<(PathBuf, Arc<Sql>)>, StartError> {
     match config.store.place() {
         Ok(StorePlace::Sqlite(path)) => {
-            Ok(Keeper::open(&config.folder.join(path), bans, clock, log, &ground.metrics).await?)
+            let path = config.folder.join(path);
+            let store = Sql::open(&path).await.map_err(StoreFailure::from)?;
+            Ok(Some((path, Arc::new(store))))
         }
-        Ok(StorePlace::Memory) => {
-            let what = "store.url is memory: bans are forgotten when this process ends";
-            log.event("warn", "nothing_is_kept", &[("why", what)]);
-            Ok(Keeper::in_memory(bans, &ground.metrics))
-        }
+        Ok(StorePlace::Memory) => Ok(None),
         Err(message) => Err(StartError::Config(vec![Mistake::new("store.url", message)])),
     }
+}
+
+/// Loads the bans that the store remembers.
+async fn open_keeper(
+    store: Option<&(PathBuf, Arc<Sql>)>,
+    ground: &Ground,
+    clock: &SystemClock,
+    log: &Log,
+) -> Result<Keeper, StartError> {
+    let bans = Arc::clone(&ground.bans);
+    let Some((path, store)) = store else {
+        let what = "store.url is memory: bans are forgotten when this process ends";
+        log.event("warn", "nothing_is_kept", &[("why", what)]);
+        return Ok(Keeper::in_memory(bans, &ground.metrics));
+    };
+    Ok(Keeper::open(path, Arc::clone(store), bans, clock, log, &ground.metrics).await?)
 }
 
 /// Binds the control socket. Where nobody asked for this path, another gateway that has it is no reason not to start.
@@ -250,6 +279,7 @@ fn join(addresses: &[SocketAddr]) -> String {
 struct Listeners {
     per_core: Vec<Vec<StdListener>>,
     telemetry: StdListener,
+    admin: Option<StdListener>,
     bound: Bound,
 }
 
@@ -272,11 +302,19 @@ impl Listeners {
         }
         let address = config.telemetry.address;
         let fail = |source| StartError::Listen { address, source };
-        let telemetry = StdListener::bind(address).map_err(fail)?;
-        telemetry.set_nonblocking(true).map_err(fail)?;
-        let bound = Bound { data, telemetry: telemetry.local_addr().map_err(fail)? };
-        Ok(Listeners { per_core, telemetry, bound })
+        let telemetry = bind_one(address)?;
+        let admin = config.admin.is_on().then(|| bind_one(config.admin.address)).transpose()?;
+        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
+        let bound = Bound { data, telemetry: telemetry.local_addr().map_err(fail)?, admin: admin_address };
+        Ok(Listeners { per_core, telemetry, admin, bound })
     }
+}
+
+fn bind_one(address: SocketAddr) -> Result<StdListener, StartError> {
+    let fail = |source| StartError::Listen { address, source };
+    let listener = StdListener::bind(address).map_err(fail)?;
+    listener.set_nonblocking(true).map_err(fail)?;
+    Ok(listener)
 }
 
 struct Signals {

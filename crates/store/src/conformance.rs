@@ -6,6 +6,7 @@
 //! Invariant: a check states what a caller can see, never how a backend does it.
 
 pub mod accounts;
+pub mod acts;
 pub mod bans;
 pub mod counters;
 pub mod permissions;

@@ -6,6 +6,7 @@
 //! Invariant: no backend here reads a clock or draws time from anywhere; `now` is always passed in.
 
 pub mod accounts;
+pub mod acts;
 pub mod api_keys;
 pub mod bans;
 #[cfg(any(test, feature = "conformance"))]

@@ -8,6 +8,7 @@
 //! Invariant: nothing is made anew in the place of a file that cannot be read; forward migrations only.
 
 mod accounts;
+mod acts;
 mod bans;
 mod open;
 mod permissions;

@@ -22,6 +22,8 @@ pub struct Gate {
     pub listeners: Vec<SocketAddr>,
     /// Where metrics and health are.
     pub telemetry: SocketAddr,
+    /// Where the admin API is, if there is one.
+    pub admin: Option<SocketAddr>,
     /// Its config file.
     pub config: PathBuf,
     child: Child,
@@ -125,8 +127,17 @@ impl Gate {
         follow(Box::new(err), Arc::clone(&lines), tell);
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = Vec::new();
-        let mut gate =
-            Gate { data: unknown, listeners, telemetry: unknown, config, child, lines, news, _folder: folder };
+        let mut gate = Gate {
+            data: unknown,
+            listeners,
+            telemetry: unknown,
+            admin: None,
+            config,
+            child,
+            lines,
+            news,
+            _folder: folder,
+        };
         let started = gate.wait_for_event("started");
         let address = |key: &str| {
             let text = started[key].as_str().and_then(|text| text.split(' ').next());
@@ -135,6 +146,7 @@ impl Gate {
         let listeners = started["listen"].as_str().unwrap_or_default().split(' ');
         gate.listeners = listeners.filter_map(|text| text.parse().ok()).collect();
         (gate.data, gate.telemetry) = (address("listen"), address("telemetry"));
+        gate.admin = started["admin"].as_str().and_then(|text| text.parse().ok());
         gate
     }
 

@@ -1,5 +1,7 @@
 //! The verbs, one file each.
 
+mod admin_token;
+mod audit;
 mod bans;
 mod completion;
 mod config;
@@ -35,6 +37,11 @@ pub(crate) enum Command {
     /// Show, add and lift bans of the running gateway.
     #[command(subcommand)]
     Bans(bans::Command),
+    /// Make a token for the admin API: prints it once, and what belongs into the config.
+    AdminToken(admin_token::Arguments),
+    /// Show who changed what in the running gateway.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Make the running gateway read its config again, and tell whether it took it.
     Reload(reload::Arguments),
     /// Exit 0 when the running gateway is ready, 1 when not: for Docker's HEALTHCHECK.
@@ -58,6 +65,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Config(command) => config::run(command),
         Command::ReadOnly(command) => read_only::run(command),
         Command::Bans(command) => bans::run(command),
+        Command::AdminToken(arguments) => admin_token::run(&arguments),
+        Command::Audit(command) => audit::run(&command),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Version => {

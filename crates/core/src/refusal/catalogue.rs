@@ -44,7 +44,7 @@ catalogue! {
     ApiKeyInvalid = 1008 "ERR_API_KEY_INVALID" 401 Medium Info "" "The API key is not valid.";
     SecondFactorRequired = 1009 "ERR_SECOND_FACTOR_REQUIRED" 401 Low Info "" "A second factor is required.";
     SignatureInvalid = 1010 "ERR_SIGNATURE_INVALID" 401 High Warn "" "The signature is not valid.";
-    Forbidden = 1101 "ERR_FORBIDDEN" 403 Medium Info "" "You may not do this.";
+    Forbidden = 1101 "ERR_FORBIDDEN" 403 Medium Info "admin" "You may not do this.";
     AddressBlocked = 1102 "ERR_ADDRESS_BLOCKED" 403 High Warn "ip_block" "Requests from this address are blocked.";
     AccountLocked = 1103 "ERR_ACCOUNT_LOCKED" 403 High Warn "" "The account is locked for a while.";
     TenantMismatch = 1104 "ERR_TENANT_MISMATCH" 403 High Warn "" "The request names another tenant.";
@@ -59,6 +59,7 @@ catalogue! {
     InvalidHost = 2004 "ERR_INVALID_HOST" 400 Medium Info "route" "The Host of the request is missing or not valid.";
     BodyMalformed = 2006 "ERR_BODY_MALFORMED" 400 Medium Info "proxy" "The request body is broken or ended early.";
     CredentialConflict = 2007 "ERR_CREDENTIAL_CONFLICT" 400 Medium Warn "identity" "The request carries credentials that disagree.";
+    InvalidValue = 2008 "ERR_INVALID_VALUE" 400 Low Info "admin" "A value in the request is missing or not valid.";
     HeaderTimeout = 2101 "ERR_HEADER_TIMEOUT" 408 Low Info "listen" "The request head did not arrive in time.";
     BodyTimeout = 2102 "ERR_BODY_TIMEOUT" 408 Low Info "proxy" "The request body did not arrive in time.";
     BodyTooLarge = 2201 "ERR_BODY_TOO_LARGE" 413 Low Info "limits" "The request body is too large.";
@@ -70,9 +71,9 @@ catalogue! {
 
     // 3xxx the thing asked for: 404, 405, 409, 410
     RouteNotFound = 3001 "ERR_ROUTE_NOT_FOUND" 404 Low Info "route" "There is nothing here.";
-    ResourceNotFound = 3002 "ERR_RESOURCE_NOT_FOUND" 404 Low Info "" "The resource does not exist.";
+    ResourceNotFound = 3002 "ERR_RESOURCE_NOT_FOUND" 404 Low Info "admin" "The resource does not exist.";
     MethodNotAllowed = 3101 "ERR_METHOD_NOT_ALLOWED" 405 Low Info "route" "This method is not allowed here.";
-    Conflict = 3201 "ERR_CONFLICT" 409 Low Info "" "The resource was changed by someone else, or exists already.";
+    Conflict = 3201 "ERR_CONFLICT" 409 Low Info "admin" "The resource was changed by someone else, or exists already.";
     Gone = 3301 "ERR_GONE" 410 Low Info "" "The resource is gone for good.";
 
     // 4xxx business rules: 422
@@ -87,7 +88,7 @@ catalogue! {
     UpstreamMalformed = 5004 "ERR_UPSTREAM_MALFORMED" 502 High Error "proxy" "The service gave an answer that is not valid.";
     UpstreamHeadTooLarge = 5005 "ERR_UPSTREAM_HEAD_TOO_LARGE" 502 High Error "proxy" "The service gave an answer with too large headers.";
     UpstreamUntrusted = 5006 "ERR_UPSTREAM_UNTRUSTED" 502 Critical Error "proxy" "The service could not prove who it is.";
-    StoreUnavailable = 5101 "ERR_STORE_UNAVAILABLE" 503 Critical Error "" "A part that this request needs is not available.";
+    StoreUnavailable = 5101 "ERR_STORE_UNAVAILABLE" 503 Critical Error "admin" "A part that this request needs is not available.";
     SharedStateUnavailable = 5102 "ERR_SHARED_STATE_UNAVAILABLE" 503 Critical Error "" "A part that this request needs is not available.";
     KeysUnavailable = 5103 "ERR_KEYS_UNAVAILABLE" 503 High Error "identity" "A part that this request needs is not available.";
     ReadOnly = 5104 "ERR_READ_ONLY" 503 High Warn "read_only" "Only reading is possible at the moment.";

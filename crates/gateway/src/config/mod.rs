@@ -5,6 +5,7 @@
 //!
 //! Invariant: a config that passed [`crate::running::Running::compile`] can be run; nothing is found wrong later.
 
+pub mod admin;
 mod check;
 pub mod concurrency;
 mod control;
@@ -23,6 +24,7 @@ use portcullis_guards::{access_log, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::admin::AdminConfig;
 pub use self::control::ControlConfig;
 use self::listen::ListenConfig;
 pub use self::store::{StoreConfig, StorePlace};
@@ -71,6 +73,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// The socket over which commands on this machine talk to the running gateway. A change needs a restart.
     pub control: ControlConfig,
+    /// The API for programs and people who manage the gateway, on a listener of its own.
+    pub admin: AdminConfig,
     /// What is remembered beyond the process: bans. A change needs a restart.
     pub store: StoreConfig,
     /// How the process ends.
@@ -150,6 +154,7 @@ impl Default for Config {
             connections: ConnectionsConfig::default(),
             telemetry: TelemetryConfig::default(),
             control: ControlConfig::default(),
+            admin: AdminConfig::default(),
             store: StoreConfig::default(),
             shutdown: ShutdownConfig::default(),
             log: LogConfig::default(),
@@ -280,6 +285,7 @@ impl Config {
             ("workers", self.workers != other.workers),
             ("telemetry", self.telemetry != other.telemetry),
             ("control", self.control != other.control),
+            ("admin.address", self.admin.address != other.admin.address || self.admin.is_on() != other.admin.is_on()),
             ("store", self.store != other.store),
             ("counters", self.counters != other.counters),
             ("log", self.log != other.log),

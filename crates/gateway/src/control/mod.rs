@@ -6,6 +6,7 @@
 //!
 //! Invariant: nobody but this user and root is answered, and nothing here runs on a thread that serves requests.
 
+mod acts;
 mod bans;
 mod explain;
 mod life;
@@ -32,7 +33,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::life::Gate;
-use routes::{Answer, Call, Found, find};
+use portcullis_core::clock::Clock;
+use portcullis_store::acts::{Act, cut};
+use routes::{Answer, Call, Found, Row, find};
 
 /// Connections at once; more wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 16;
@@ -60,8 +63,9 @@ pub async fn serve(gate: Arc<Gate>, listener: StdListener) -> io::Result<()> {
             continue;
         }
         let gate = Arc::clone(&gate);
+        let uid = stream.peer_cred().map_or(own, |peer| peer.uid());
         tokio::task::spawn_local(async move {
-            let service = service_fn(move |request| answer(Arc::clone(&gate), request));
+            let service = service_fn(move |request| answer(Arc::clone(&gate), uid, request));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .keep_alive(false)
@@ -80,13 +84,70 @@ fn is_ours(stream: &UnixStream, own: u32) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-async fn answer(gate: Arc<Gate>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// Who asks for something.
+pub(crate) struct Asker {
+    /// `token:NAME` or `user:UID`.
+    pub(crate) who: String,
+    /// The method and path that were asked for.
+    pub(crate) target: String,
+    /// The id in the access log, where there is one.
+    pub(crate) request_id: String,
+    /// Whether nothing is done that cannot be written down. Who is on the machine may ban an attacker while the disk is full.
+    pub(crate) must_be_noted: bool,
+}
+
+/// Asks a row. What changes something is written down first, and how it ended afterwards.
+pub(crate) async fn asked(gate: &Arc<Gate>, row: &Row, call: Call, asker: Asker) -> Answer {
+    if !row.changes() {
+        return (row.handle)(Arc::clone(gate), call).await;
+    }
+    let Asker { who, target, request_id, must_be_noted } = asker;
+    let act = Act {
+        at_unix_millis: gate.clock.now().unix_millis,
+        who: cut(who),
+        action: row.action.to_owned(),
+        target: cut(target),
+        request_id: cut(request_id),
+        status: None,
+    };
+    let failed = |why: &dyn std::fmt::Display| {
+        gate.log.event("error", "act_not_noted", &[("action", row.action), ("error", &why.to_string())]);
+    };
+    let number = match gate.acts.add(&act).await {
+        Ok(number) => Some(number),
+        Err(error) if !must_be_noted => {
+            failed(&error);
+            None
+        }
+        Err(error) => {
+            failed(&error);
+            let why = "nothing was done, because it could not be written down who asked for it";
+            return Answer::wrong(StatusCode::SERVICE_UNAVAILABLE, why);
+        }
+    };
+    let answer = (row.handle)(Arc::clone(gate), call).await;
+    let status = answer.status.as_u16().to_string();
+    let fields = [("who", &*act.who), ("action", row.action), ("target", &act.target), ("status", &status)];
+    gate.log.event("info", "act", &fields);
+    // It is done; that its end is missing from the record is told, and reads as "interrupted".
+    if let Some(number) = number
+        && let Err(error) = gate.acts.update(number, answer.status.as_u16()).await
+    {
+        failed(&error);
+    }
+    answer
+}
+
+async fn answer(gate: Arc<Gate>, uid: u32, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let answer = match find(&head.method, head.uri.path()) {
         Found::Row(row, segment) => match read(body).await {
             Ok(body) => {
                 let query = head.uri.query().unwrap_or_default().to_owned();
-                (row.handle)(gate, Call { segment, query, body }).await
+                let target = format!("{} {}", head.method, head.uri.path());
+                let asker =
+                    Asker { who: format!("user:{uid}"), target, request_id: String::new(), must_be_noted: false };
+                asked(&gate, row, Call { segment, query, body }, asker).await
             }
             Err(refused) => refused,
         },

@@ -1,7 +1,6 @@
-//! What can be asked over the control socket: one table of method, path, action and handler.
+//! What can be asked over the control socket and the admin listener: one table of method, path, action and handler.
 //!
-//! The admin API of later versions mounts the same rows on its own listener, with the permission and the audit record that
-//! each row's `action` names. A new row needs nothing but a handler: `fn(Arc<Gate>, Call) -> Pending`.
+//! The scope that a token needs, and the record of who did it, are named by each row's `action`. A new row needs nothing but a handler: `fn(Arc<Gate>, Call) -> Pending`.
 //!
 //! Invariant: every row is reached by exactly one method and path.
 
@@ -12,11 +11,12 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{bans, explain, life, read_only};
+use super::{acts, bans, explain, life, read_only};
 use crate::life::Gate;
 
 /// What can be asked.
 pub static ROUTES: &[Row] = &[
+    Row { method: Method::GET, path: "/api/v1/audit", action: "audit.list", handle: acts::list },
     Row { method: Method::GET, path: "/api/v1/life", action: "life.read", handle: life::show },
     Row { method: Method::GET, path: "/api/v1/read-only", action: "read_only.list", handle: read_only::list },
     Row { method: Method::PUT, path: "/api/v1/read-only/{}", action: "read_only.set", handle: read_only::set },
@@ -37,6 +37,14 @@ pub struct Row {
     pub action: &'static str,
     /// Who answers.
     pub handle: fn(Arc<Gate>, Call) -> Pending,
+}
+
+impl Row {
+    /// Whether it changes something, so that it is written down who asked for it. The last word of the action says it.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        !matches!(self.action.rsplit('.').next(), Some("read" | "list" | "show" | "check" | "validate"))
+    }
 }
 
 /// An answer that may take a while. It runs on the calling thread, so it must never block.
@@ -158,6 +166,7 @@ mod tests {
             assert!(std::ptr::eq(found, &ROUTES[place]), "{path} is found as {}", found.path);
             assert_eq!(segment, if row.path.ends_with("{}") { "a/b" } else { "" });
             assert!(row.path.starts_with("/api/v1/") && row.action.contains('.'), "{path}");
+            assert!(row.method != Method::GET || !row.changes(), "{}: what GET does is not written down", row.action);
         }
         assert!(matches!(find(&Method::GET, "/api/v1/nothing"), Found::Nothing));
         assert!(matches!(find(&Method::PATCH, "/api/v1/life"), Found::OtherMethods(allowed) if allowed == "GET"));

@@ -44,6 +44,7 @@ const MIGRATIONS: &[&[&str]] = &[
     ],
     super::accounts::MIGRATION,
     super::permissions::MIGRATION,
+    super::acts::MIGRATION,
 ];
 
 /// Why a database cannot be used.
