@@ -10,6 +10,7 @@ mod acts;
 mod bans;
 mod explain;
 mod life;
+mod openapi;
 pub mod read_only;
 pub mod routes;
 pub mod socket;

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{acts, bans, explain, life, read_only};
+use super::{acts, bans, explain, life, openapi, read_only};
 use crate::life::Gate;
 
 /// What can be asked.
 pub static ROUTES: &[Row] = &[
     Row { method: Method::GET, path: "/api/v1/audit", action: "audit.list", handle: acts::list },
+    Row { method: Method::GET, path: "/api/v1/openapi.json", action: "openapi.read", handle: openapi::show },
     Row { method: Method::GET, path: "/api/v1/life", action: "life.read", handle: life::show },
     Row { method: Method::GET, path: "/api/v1/read-only", action: "read_only.list", handle: read_only::list },
     Row { method: Method::PUT, path: "/api/v1/read-only/{}", action: "read_only.set", handle: read_only::set },
