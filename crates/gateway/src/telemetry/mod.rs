@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 use portcullis_core::metric::{Declaration, Kind, Label, Registry, Values};
 
 use crate::keeper;
+use crate::keys;
 use crate::life::{Gate, LAST_RELOAD_SUCCESS};
 use crate::proxy::concurrency;
 use crate::proxy::targets::metrics as targets;
@@ -50,6 +51,7 @@ pub const ALL: &[&Declaration] = &[
     &LAST_RELOAD_SUCCESS,
     &keeper::OPERATIONS,
     &keeper::DURATION,
+    &keys::JWKS_AGE,
     &targets::TARGET_UP,
     &targets::EJECTIONS,
     &targets::CHECKS,
