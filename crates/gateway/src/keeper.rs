@@ -27,7 +27,10 @@ const MOST_AT_ONCE: usize = 500;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-const OPERATION: Label = Label { name: "operation", values: Values::Closed(&["bans_update", "bans_remove"]) };
+const OPERATION: Label = Label {
+    name: "operation",
+    values: Values::Closed(&["bans_update", "bans_remove", "permissions_update", "permissions_list"]),
+};
 
 /// Calls of the durable store.
 pub static OPERATIONS: Declaration = Declaration {
@@ -58,7 +61,8 @@ pub struct Keeper {
     remove: Operation,
 }
 
-struct Operation {
+/// Counts one kind of call.
+pub(crate) struct Operation {
     ok: Counter,
     error: Counter,
     duration: Histogram,
@@ -81,12 +85,27 @@ pub enum StoreFailure {
 }
 
 impl Operation {
-    fn new(metrics: &Registry, name: &'static str) -> Operation {
+    /// The counters of the calls with this name.
+    pub(crate) fn new(metrics: &Registry, name: &'static str) -> Operation {
         Operation {
             ok: metrics.counter(&OPERATIONS, &[name, "ok"]),
             error: metrics.counter(&OPERATIONS, &[name, "error"]),
             duration: metrics.histogram(&DURATION, &[name]),
         }
+    }
+
+    /// Counts and times `call`.
+    pub(crate) async fn timed<T>(
+        &self,
+        clock: &SystemClock,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let began = clock.now().monotonic_nanos;
+        let result = call.await;
+        let took = Duration::from_nanos(clock.now().monotonic_nanos.saturating_sub(began));
+        self.duration.observe(took.as_secs_f64());
+        if result.is_ok() { &self.ok } else { &self.error }.inc();
+        result
     }
 }
 
@@ -179,11 +198,7 @@ impl Keeper {
         clock: &SystemClock,
         call: impl Future<Output = Result<(), StoreError>>,
     ) -> Result<(), StoreError> {
-        let began = clock.now().monotonic_nanos;
-        let result = call.await;
-        let took = Duration::from_nanos(clock.now().monotonic_nanos.saturating_sub(began));
-        operation.duration.observe(took.as_secs_f64());
-        if result.is_ok() { &operation.ok } else { &operation.error }.inc();
+        let result = operation.timed(clock, call).await;
         self.is_failing.store(result.is_err(), Ordering::Relaxed);
         result
     }

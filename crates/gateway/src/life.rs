@@ -20,6 +20,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::keeper::Keeper;
 use crate::listen::metrics::{Handshakes, TUNNELS};
+use crate::permissions;
 use crate::running::Running;
 use crate::telemetry::log::Log;
 
@@ -89,6 +90,8 @@ pub struct Gate {
     pub keeper: Arc<Keeper>,
     /// Where is written down who changed what.
     pub acts: Arc<dyn Acts>,
+    /// Who changes permissions.
+    pub permissions: Arc<permissions::Keeper>,
     running: ArcSwap<Running>,
     generation: AtomicU64,
     stage: watch::Sender<Stage>,
@@ -118,9 +121,11 @@ impl Gate {
         running.tell_certificates(&ground.metrics);
         running.path.begins();
         let keeper = Arc::new(Keeper::in_memory(Arc::clone(&ground.bans), &ground.metrics));
+        let permissions = permissions::Keeper::in_memory(Arc::clone(&ground.permissions), &ground.metrics);
         Gate {
             keeper,
             acts: Arc::new(MemoryActs::default()),
+            permissions: Arc::new(permissions),
             handshakes,
             tunnels,
             clock,
@@ -139,6 +144,12 @@ impl Gate {
     #[must_use]
     pub fn kept_by(self, keeper: Arc<Keeper>) -> Gate {
         Gate { keeper, ..self }
+    }
+
+    /// With permissions kept by this keeper instead of one that forgets at the end.
+    #[must_use]
+    pub fn permitting_by(self, permissions: Arc<permissions::Keeper>) -> Gate {
+        Gate { permissions, ..self }
     }
 
     /// With acts written down here instead of in memory.

@@ -31,9 +31,9 @@ use crate::clock::SystemClock;
 use crate::config::{Config, StorePlace};
 use crate::control;
 use crate::keeper::{Keeper, StoreFailure};
-use crate::keys;
 use crate::life::{Gate, Stage};
 use crate::listen;
+use crate::permissions;
 use crate::pressure::{self, Sight};
 use crate::proxy::minder;
 use crate::running::Running;
@@ -149,6 +149,7 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = runtime.block_on(open_store(&running.config))?;
     let keeper = Arc::new(runtime.block_on(open_keeper(store.as_ref(), &ground, &clock, &log))?);
+    let permissions = Arc::new(runtime.block_on(open_permissions(store.as_ref(), &ground))?);
     let acts: Arc<dyn Acts> = match &store {
         Some((_, store)) => Arc::clone(store) as Arc<dyn Acts>,
         None => Arc::new(MemoryActs::default()),
@@ -156,8 +157,9 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     let listeners = Listeners::bind(&running.config, workers)?;
     let control = open_control(&running.config, &log)?;
     let bound = listeners.bound.clone();
-    let gate = Arc::new(Gate::new(clock, Arc::clone(&log), ground, running).kept_by(keeper).noting_in(acts));
-    let wanted_keys = keys::announce(&gate);
+    let gate = Arc::new(
+        Gate::new(clock, Arc::clone(&log), ground, running).kept_by(keeper).permitting_by(permissions).noting_in(acts),
+    );
     let (ended, cores) = mpsc::channel(workers);
     for (index, data) in listeners.per_core.into_iter().enumerate() {
         let (gate, ended) = (Arc::clone(&gate), ended.clone());
@@ -181,10 +183,11 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
             control.place
         });
         tokio::task::spawn_local(acme::keep(Arc::clone(&gate)));
-        tokio::task::spawn_local(keys::keep(Arc::clone(&gate), wanted_keys));
         tokio::task::spawn_local(pressure::watch(Arc::clone(&gate), sight));
         let keeping = Arc::clone(&gate);
         tokio::task::spawn_local(async move { keeping.keeper.keep(&keeping.clock, &keeping.log).await });
+        let keeping = Arc::clone(&gate);
+        tokio::task::spawn_local(async move { keeping.permissions.keep(&keeping.clock, &keeping.log).await });
         let signals = Signals::listen()?;
         gate.advance(Stage::Serving);
         log.event(
@@ -246,11 +249,22 @@ async fn open_keeper(
 ) -> Result<Keeper, StartError> {
     let bans = Arc::clone(&ground.bans);
     let Some((path, store)) = store else {
-        let what = "store.url is memory: bans are forgotten when this process ends";
+        let what = "store.url is memory: bans and permissions are forgotten when this process ends";
         log.event("warn", "nothing_is_kept", &[("why", what)]);
         return Ok(Keeper::in_memory(bans, &ground.metrics));
     };
     Ok(Keeper::open(path, Arc::clone(store), bans, clock, log, &ground.metrics).await?)
+}
+
+/// Loads the permissions that the store remembers.
+async fn open_permissions(
+    store: Option<&(PathBuf, Arc<Sql>)>,
+    ground: &Ground,
+) -> Result<permissions::Keeper, StartError> {
+    let policy = Arc::clone(&ground.permissions);
+    let Some((path, store)) = store else { return Ok(permissions::Keeper::in_memory(policy, &ground.metrics)) };
+    let opened = permissions::Keeper::open(policy, Arc::clone(store) as _, &ground.metrics).await;
+    Ok(opened.map_err(|source| StoreFailure::Read { path: path.clone(), source })?)
 }
 
 /// Binds the control socket. Where nobody asked for this path, another gateway that has it is no reason not to start.

@@ -4,7 +4,9 @@
 
 use portcullis_core::metric::Declaration;
 
-use crate::{access_log, breaker, identity, ip_block, login_watch, overload, rate_limit, read_only, stale_if_error};
+use crate::{
+    access_log, breaker, identity, ip_block, login_watch, overload, permissions, rate_limit, read_only, stale_if_error,
+};
 
 /// One guard as the tools see it.
 pub struct Room {
@@ -30,6 +32,7 @@ pub const ALL: &[Room] = &[
     Room { name: "rate_limit", source: include_str!("rate_limit/mod.rs"), metrics: rate_limit::metrics::ALL },
     Room { name: "login_watch", source: include_str!("login_watch/mod.rs"), metrics: login_watch::metrics::ALL },
     Room { name: "identity", source: include_str!("identity/mod.rs"), metrics: identity::metrics::ALL },
+    Room { name: "permissions", source: include_str!("permissions/mod.rs"), metrics: permissions::metrics::ALL },
     Room {
         name: "stale_if_error",
         source: include_str!("stale_if_error/mod.rs"),

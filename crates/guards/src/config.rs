@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access_log, breaker, client_address, identity, ip_block, limits, login_watch, overload, rate_limit, read_only,
-    request_id, route, security_headers, stale_if_error,
+    access_log, breaker, client_address, identity, ip_block, limits, login_watch, overload, permissions, rate_limit,
+    read_only, request_id, route, security_headers, stale_if_error,
 };
 
 /// Everything the guards are told.
@@ -43,6 +43,8 @@ pub struct PathConfig {
     pub rate_limit: Option<Vec<rate_limit::Config>>,
     /// Who may ask, and how they show it. Default: nobody is asked.
     pub identity: identity::Config,
+    /// How permissions are read; what is asked for stands on each route.
+    pub permissions: permissions::Config,
     /// Memory for the answers that are kept for when an upstream fails.
     pub stale_if_error: stale_if_error::Config,
     /// Where requests go, first match by specificity. Without routes, everything goes to the only upstream.
@@ -77,6 +79,7 @@ impl PathConfig {
             read_only: self.read_only.over(&read_only::Config::defaults()),
             limits: self.limits.over(&limits::Config::defaults()),
             identity: self.identity.over(&identity::Config::defaults()),
+            permissions: self.permissions.over(&permissions::Config::defaults()),
             stale_if_error: self.stale_if_error.over(&stale_if_error::Config::defaults()),
             rate_limit: Some(self.rate_limit.unwrap_or_else(|| vec![rate_limit::Config::defaults()])),
             ..self
@@ -114,6 +117,9 @@ pub struct RouteConfig {
     pub login_watch: Option<login_watch::Config>,
     /// Who may ask here.
     pub identity: Option<identity::OfRoute>,
+    /// What the user must be allowed to here. Needs `identity.required`. Default: nothing is asked for; `{}` asks only that
+    /// the user is not deactivated.
+    pub permissions: Option<permissions::OfRoute>,
     /// What happens here when something that the route depends on fails.
     pub on_outage: Option<stale_if_error::OutageConfig>,
     /// The rate limits of this route, instead of the general ones. An empty list turns them off.

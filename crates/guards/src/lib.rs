@@ -25,6 +25,7 @@ pub mod ip_block;
 pub mod limits;
 pub mod login_watch;
 pub mod overload;
+pub mod permissions;
 pub mod rate_limit;
 pub mod read_only;
 pub mod request_id;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use portcullis_core::metric::Registry;
 use portcullis_store::counters::{Counters, KeyHasher};
+use portcullis_store::permissions::Policy;
 
 use crate::access_log::LogSink;
 use crate::breaker::Breakers;
@@ -20,8 +21,8 @@ use crate::overload::{Connections, Pressure};
 use crate::path::{Path, PathBuilder};
 use crate::read_only::Switches;
 use crate::{
-    access_log, breaker, client_address, identity, ip_block, limits, login_watch, overload, rate_limit, read_only,
-    request_id, route, security_headers, stale_if_error,
+    access_log, breaker, client_address, identity, ip_block, limits, login_watch, overload, permissions, rate_limit,
+    read_only, request_id, route, security_headers, stale_if_error,
 };
 
 /// What guards stand on: the parts that outlive a reload.
@@ -49,6 +50,8 @@ pub struct Ground {
     pub tokens: Arc<Tokens>,
     /// Where identities come from besides tokens. Set before the first path is built.
     pub sources: Vec<Arc<dyn Source>>,
+    /// Who may do what.
+    pub permissions: Arc<Policy>,
     /// Answers that are kept for when an upstream fails.
     pub shelf: Arc<stale_if_error::Shelf>,
 }
@@ -59,6 +62,7 @@ impl Ground {
     pub fn new(metrics: Arc<Registry>, counters: Arc<dyn Counters>, keys: KeyHasher, log: Arc<dyn LogSink>) -> Ground {
         let pressure = Arc::new(Pressure::new(&metrics));
         Ground {
+            permissions: Arc::new(Policy::new(keys.derived("permissions"))),
             counters,
             keys,
             log,
@@ -95,6 +99,7 @@ pub fn request_path(config: &PathConfig, ground: &Ground) -> Result<Path, Vec<Mi
         login_watch::build(config, ground), // needs ClientAddress and Route; sees the answers of the service
         identity::build(config, ground), // needs Route, gives Identity: token, session or API key
         rate_limit::build_by_identity(config, ground), // by user, tenant, plan, claim
+        permissions::build(config, ground), // needs Identity and Route
         stale_if_error::build(config, ground), // needs Route; stands in for what fails below
         breaker::build(config, ground), // needs Route; asked again by the proxy before every retry
     );

@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub use answer::{Answer, Question, Why};
 pub use change::{Changed, Refused};
 pub use policy::{Asked, MOST_DECISIONS, Policy};
-pub use text::{LONGEST_NAME_BYTES, LONGEST_RESOURCE_BYTES, NameError};
+pub use text::{LONGEST_NAME_BYTES, LONGEST_RESOURCE_BYTES, LONGEST_USER_BYTES, NameError};
 
 pub use crate::bans::{Pending, StoreError};
 

@@ -10,6 +10,7 @@ mod explain;
 mod health;
 mod read_only;
 mod reload;
+mod roles;
 mod run;
 mod validate;
 
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     /// Show who changed what in the running gateway.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show and change who may do what: roles, grants, groups, entries on resources; and check.
+    #[command(subcommand)]
+    Roles(roles::Command),
     /// Make the running gateway read its config again, and tell whether it took it.
     Reload(reload::Arguments),
     /// Exit 0 when the running gateway is ready, 1 when not: for Docker's HEALTHCHECK.
@@ -67,6 +71,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bans(command) => bans::run(command),
         Command::AdminToken(arguments) => admin_token::run(&arguments),
         Command::Audit(command) => audit::run(&command),
+        Command::Roles(command) => roles::run(command),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Version => {

@@ -108,6 +108,7 @@ fn explain_says_what_would_happen_and_changes_nothing() {
                 "login_watch",
                 "identity",
                 "rate_limit_by_identity",
+                "permissions",
                 "stale_if_error",
                 "breaker"
             ]

@@ -11,23 +11,18 @@ use serde_json::Value;
 
 use crate::{BINARY, misbehaving};
 
-pub(crate) fn tools() -> PathBuf {
+fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools")
 }
 
 /// A service as a process.
-pub(crate) struct Service {
-    pub(crate) address: SocketAddr,
+struct Service {
+    address: SocketAddr,
     child: Child,
 }
 
 impl Service {
-    /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub(crate) fn start(program: &Path, words: &[String], address: SocketAddr) -> Service {
+    fn start(program: &Path, words: &[String], address: SocketAddr) -> Service {
         let child = Command::new(program)
             .args(words)
             .stdout(Stdio::null())
@@ -58,7 +53,7 @@ fn gate_before(service: &Service) -> Gate {
 }
 
 /// Runs a client and returns what it printed.
-pub(crate) fn client(program: &str, words: &[&str]) -> String {
+fn client(program: &str, words: &[&str]) -> String {
     let output = Command::new(program).args(words).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

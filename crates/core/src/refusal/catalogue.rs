@@ -44,10 +44,10 @@ catalogue! {
     ApiKeyInvalid = 1008 "ERR_API_KEY_INVALID" 401 Medium Info "" "The API key is not valid.";
     SecondFactorRequired = 1009 "ERR_SECOND_FACTOR_REQUIRED" 401 Low Info "" "A second factor is required.";
     SignatureInvalid = 1010 "ERR_SIGNATURE_INVALID" 401 High Warn "" "The signature is not valid.";
-    Forbidden = 1101 "ERR_FORBIDDEN" 403 Medium Info "admin" "You may not do this.";
+    Forbidden = 1101 "ERR_FORBIDDEN" 403 Medium Info "permissions, admin" "You may not do this.";
     AddressBlocked = 1102 "ERR_ADDRESS_BLOCKED" 403 High Warn "ip_block" "Requests from this address are blocked.";
     AccountLocked = 1103 "ERR_ACCOUNT_LOCKED" 403 High Warn "" "The account is locked for a while.";
-    TenantMismatch = 1104 "ERR_TENANT_MISMATCH" 403 High Warn "" "The request names another tenant.";
+    TenantMismatch = 1104 "ERR_TENANT_MISMATCH" 403 High Warn "permissions" "The request names another tenant.";
     CrossSiteRequest = 1105 "ERR_CROSS_SITE_REQUEST" 403 High Warn "" "The request came from another site.";
     RateLimited = 1201 "ERR_RATE_LIMITED" 429 Low Info "rate_limit" "Too many requests. Try again later.";
     LoginRateLimited = 1202 "ERR_LOGIN_RATE_LIMITED" 429 Medium Warn "login_watch" "Too many attempts. Try again later.";
@@ -88,7 +88,7 @@ catalogue! {
     UpstreamMalformed = 5004 "ERR_UPSTREAM_MALFORMED" 502 High Error "proxy" "The service gave an answer that is not valid.";
     UpstreamHeadTooLarge = 5005 "ERR_UPSTREAM_HEAD_TOO_LARGE" 502 High Error "proxy" "The service gave an answer with too large headers.";
     UpstreamUntrusted = 5006 "ERR_UPSTREAM_UNTRUSTED" 502 Critical Error "proxy" "The service could not prove who it is.";
-    StoreUnavailable = 5101 "ERR_STORE_UNAVAILABLE" 503 Critical Error "admin" "A part that this request needs is not available.";
+    StoreUnavailable = 5101 "ERR_STORE_UNAVAILABLE" 503 Critical Error "permissions, admin" "A part that this request needs is not available.";
     SharedStateUnavailable = 5102 "ERR_SHARED_STATE_UNAVAILABLE" 503 Critical Error "" "A part that this request needs is not available.";
     KeysUnavailable = 5103 "ERR_KEYS_UNAVAILABLE" 503 High Error "identity" "A part that this request needs is not available.";
     ReadOnly = 5104 "ERR_READ_ONLY" 503 High Warn "read_only" "Only reading is possible at the moment.";

@@ -75,7 +75,7 @@ pub struct Config {
     pub control: ControlConfig,
     /// The API for programs and people who manage the gateway, on a listener of its own.
     pub admin: AdminConfig,
-    /// What is remembered beyond the process: bans. A change needs a restart.
+    /// What is remembered beyond the process: bans and permissions. A change needs a restart.
     pub store: StoreConfig,
     /// How the process ends.
     pub shutdown: ShutdownConfig,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
     /// `sqlite:portcullis.db` for a file, beside the config file or with a whole path (`sqlite:///var/lib/portcullis/portcullis.db`);
-    /// `memory:` for nothing beyond the process: bans are then forgotten at a restart, and the start says so.
+    /// `memory:` for nothing beyond the process: bans and permissions are then forgotten at a restart, and the start says so.
     /// Default: `memory:`.
     pub url: String,
 }

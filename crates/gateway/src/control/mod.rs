@@ -11,6 +11,7 @@ mod bans;
 mod explain;
 mod life;
 mod openapi;
+mod permissions;
 pub mod read_only;
 pub mod routes;
 pub mod socket;

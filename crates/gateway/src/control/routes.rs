@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{acts, bans, explain, life, openapi, read_only};
+use super::{acts, bans, explain, life, openapi, permissions, read_only};
 use crate::life::Gate;
 
 /// What can be asked.
@@ -26,6 +26,19 @@ pub static ROUTES: &[Row] = &[
     Row { method: Method::POST, path: "/api/v1/bans", action: "bans.add", handle: bans::add },
     Row { method: Method::GET, path: "/api/v1/bans/{}", action: "bans.show", handle: bans::show },
     Row { method: Method::DELETE, path: "/api/v1/bans/{}", action: "bans.remove", handle: bans::remove },
+    Row { method: Method::GET, path: "/api/v1/permissions", action: "permissions.list", handle: permissions::list },
+    Row {
+        method: Method::POST,
+        path: "/api/v1/permissions/changes",
+        action: "permissions.change",
+        handle: permissions::make,
+    },
+    Row {
+        method: Method::POST,
+        path: "/api/v1/permissions/check",
+        action: "permissions.check",
+        handle: permissions::check,
+    },
 ];
 
 /// One thing that can be asked.

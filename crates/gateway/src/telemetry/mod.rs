@@ -26,8 +26,8 @@ use tokio::sync::Semaphore;
 use portcullis_core::metric::{Declaration, Kind, Label, Registry, Values};
 
 use crate::keeper;
-use crate::keys;
 use crate::life::{Gate, LAST_RELOAD_SUCCESS};
+use crate::permissions;
 use crate::proxy::concurrency;
 use crate::proxy::targets::metrics as targets;
 
@@ -51,7 +51,7 @@ pub const ALL: &[&Declaration] = &[
     &LAST_RELOAD_SUCCESS,
     &keeper::OPERATIONS,
     &keeper::DURATION,
-    &keys::JWKS_AGE,
+    &permissions::CHECK_DURATION,
     &targets::TARGET_UP,
     &targets::EJECTIONS,
     &targets::CHECKS,

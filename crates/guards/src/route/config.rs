@@ -16,8 +16,8 @@ pub struct Config {
     /// The host: a name (`app.example.com`), all names below one (`*.example.com`), an address, or `*` for any, also
     /// none. Compared without case, port and trailing dot. Default: `*`.
     pub host: Option<String>,
-    /// The path: begins with `/`; `*` stands for one segment, `**` at the end for everything below and for the path
-    /// itself, so `/api/**` takes `/api` and `/api/x`, never `/apiadmin`. A trailing slash makes no difference.
+    /// The path: begins with `/`; `*` stands for one segment, `{name}` for one that `permissions` can name, `**` at the end
+    /// for everything below and for the path itself, so `/api/**` takes `/api` and `/api/x`, never `/apiadmin`. A trailing slash makes no difference.
     /// Default: `/**`. Bounds: 64 segments.
     pub path: Option<String>,
     /// The methods, in upper case; GET brings HEAD. Others get 405. CONNECT and TRACE cannot be allowed.

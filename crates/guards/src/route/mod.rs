@@ -52,6 +52,7 @@ use http::header::HOST;
 pub use compile::IMPLICIT;
 pub use config::{Config, EncodedSlash};
 pub use normal_path::NormalPath;
+pub(crate) use pattern::parameters;
 
 use self::decide::{Facts, decide};
 use self::rules::Rules;

@@ -1,6 +1,6 @@
 //! The path of a route as the operator writes it: `/api/*/items/**`.
 //!
-//! `*` stands for one segment, `**` at the end for everything below and for the path itself. A literal segment is brought
+//! `*` stands for one segment, `{name}` for one that is called so (`permissions.resource`), `**` at the end for everything below and for the path itself. A literal segment is brought
 //! into the form that [`super::normal_path`] gives to requests, so both sides of a comparison have one spelling.
 //!
 //! Invariant: a pattern that no normalised path could match is refused.
@@ -41,6 +41,15 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Piece>, String> {
         "**" if place + 1 < count => Err(format!("`{pattern}` has `**` before its end, use `*` for one segment")),
         "**" => Ok(Piece::Rest),
         "*" => Ok(Piece::One),
+        named if named.contains(['{', '}']) => match parameter(named) {
+            Some(name) if segments.split('/').take(place).all(|before| parameter(before) != Some(name)) => {
+                Ok(Piece::One)
+            }
+            Some(name) => Err(format!("`{{{name}}}` stands twice in `{pattern}`")),
+            None => Err(format!(
+                "`{named}` in `{pattern}`: `{{name}}` stands for a whole segment; the name has letters, digits and `_`"
+            )),
+        },
         literal if literal.contains('*') => {
             Err(format!("`{literal}` in `{pattern}`: `*` stands for a whole segment, write `%2A` for the character"))
         }
@@ -49,6 +58,19 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Piece>, String> {
         }
     };
     segments.split('/').enumerate().map(piece).collect()
+}
+
+/// The names of the segments that have one, with their places in the path.
+pub(crate) fn parameters(pattern: &str) -> Vec<(Box<str>, usize)> {
+    let segments = pattern.trim_start_matches('/').split('/').enumerate();
+    segments.filter_map(|(place, segment)| Some((parameter(segment)?.into(), place))).collect()
+}
+
+/// The name in `{name}`.
+fn parameter(segment: &str) -> Option<&str> {
+    let name = segment.strip_prefix('{')?.strip_suffix('}')?;
+    let is_plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_plain.then_some(name)
 }
 
 /// The form of a literal segment in requests.

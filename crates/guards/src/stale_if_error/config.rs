@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Mistake, PathConfig, RouteConfig};
+use crate::permissions::StoreOutage;
 
 const MEMORY_MIN: u64 = 1024 * 1024;
 const MEMORY_MAX: u64 = 16 * 1024 * 1024 * 1024;
@@ -35,6 +36,9 @@ pub struct OutageConfig {
     /// When the upstream fails. `stale`: the last good answer, where one was kept. `closed`: the failure. Default: `stale` where
     /// the upstream has `stale_if_error`, `closed` elsewhere.
     pub upstream: Option<Outage>,
+    /// When nobody knows what the store holds, on routes that ask for permissions. `closed`: 503. `read_only`: decisions
+    /// that are remembered hold until they are too old, everything else is refused with 503. Default: `closed`.
+    pub store: Option<StoreOutage>,
 }
 
 /// What happens when the upstream fails.

@@ -3,7 +3,7 @@
 //! Invariant: a check leaves the store as empty as it found it.
 
 use crate::permissions::{
-    Change, Effect, Fact, LONGEST_NAME_BYTES, LONGEST_RESOURCE_BYTES, Permissions, Record, Subject,
+    Change, Effect, Fact, LONGEST_RESOURCE_BYTES, LONGEST_USER_BYTES, Permissions, Record, Subject,
 };
 
 /// Runs every check on an empty store.
@@ -22,7 +22,7 @@ pub async fn check_all(permissions: &dyn Permissions) {
 /// Every kind of fact for `tenant`, with names at their edges.
 fn facts() -> Vec<Fact> {
     let hostile = "x'; DROP TABLE permission_roles; -- \u{1f6ab} \"%_";
-    let long = "x".repeat(LONGEST_NAME_BYTES);
+    let long = "x".repeat(LONGEST_USER_BYTES);
     let resource = "r".repeat(LONGEST_RESOURCE_BYTES);
     let user = |name: &str| Subject::User(name.into());
     let group = |name: &str| Subject::Group(name.into());

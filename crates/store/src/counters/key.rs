@@ -41,6 +41,22 @@ impl KeyHasher {
         Self { seed }
     }
 
+    /// A secret seed for another purpose, from which this one's cannot be learned.
+    #[must_use]
+    pub fn derived(&self, purpose: &str) -> [u8; 16] {
+        let half = |number: u8| {
+            let mut hasher = SipHasher13::new_with_key(&self.seed);
+            write_part(&mut hasher, b"derived");
+            write_part(&mut hasher, purpose.as_bytes());
+            write_part(&mut hasher, &[number]);
+            hasher.finish().to_le_bytes()
+        };
+        let mut seed = [0; 16];
+        seed[..8].copy_from_slice(&half(0));
+        seed[8..].copy_from_slice(&half(1));
+        seed
+    }
+
     /// Prepares the keys of one policy; done once, at start. A policy keeps its counters as long as its name stays.
     pub fn policy(&self, name: &str) -> PolicyKey {
         let mut hasher = SipHasher13::new_with_key(&self.seed);

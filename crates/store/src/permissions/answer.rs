@@ -139,8 +139,10 @@ pub(super) fn answer<R: AsRef<str>>(
             }
             None => {}
         }
-        let permits = |role: &str| tenant.roles.get(role).is_some_and(|permissions| has(permissions, permission));
-        let Some((role, source)) = first_role(tenant, question, &groups, permits) else {
+        let permitted: Vec<&Set<Name>> = keys_of(permission).filter_map(|key| tenant.permitted.get(key)).collect();
+        let permits = |role: &str| permitted.iter().any(|roles| roles.contains(role));
+        let found = if permitted.is_empty() { None } else { first_role(tenant, question, &groups, permits) };
+        let Some((role, source)) = found else {
             say(&|| format!("nothing permits {permission}"));
             return Why::NoPermission;
         };
@@ -150,10 +152,6 @@ pub(super) fn answer<R: AsRef<str>>(
         }
     }
     why
-}
-
-fn has(permissions: &Set<Name>, permission: &str) -> bool {
-    keys_of(permission).any(|key| permissions.contains(key))
 }
 
 /// Every group that the user is in, directly or not, each once.

@@ -95,7 +95,7 @@ fn add(draft: &mut Tenant, record: &Record, changes: &mut Vec<Change>) -> Result
     let too_many = |what: String, most| Err(Refused::TooMany { what, most });
     let tenant = &record.tenant;
     match &record.fact {
-        Fact::Permission { role, .. } | Fact::Grant { role, .. } if !draft.roles.contains_key(role) => {
+        Fact::Permission { role, .. } | Fact::Grant { role, .. } if !draft.roles.contains(role) => {
             return Err(Refused::NoRole { role: role.clone(), tenant: tenant.clone() });
         }
         Fact::Member { subject: Subject::Group(inner), group } => check_nesting(draft, inner, group)?,

@@ -5,7 +5,6 @@
 //!
 //! Invariant: every fact is in exactly one place here and comes out of [`Tenant::facts`] as it went in; nothing empty is kept.
 
-use std::collections::hash_map::Entry as Place;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -38,8 +37,9 @@ pub(super) type Said = Vec<(Name, Effect)>;
 /// One tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tenant {
-    /// What each role permits, by the key of the pattern.
-    pub(super) roles: Arc<Map<Name, Set<Name>>>,
+    pub(super) roles: Arc<Set<Name>>,
+    /// Which roles permit something, by the key of its pattern.
+    pub(super) permitted: Arc<Map<Name, Set<Name>>>,
     pub(super) users: Arc<Map<Name, Standing>>,
     pub(super) groups: Arc<Map<Name, Standing>>,
     /// By the key of the resource's pattern.
@@ -53,15 +53,10 @@ impl Tenant {
     /// Makes `fact` hold. Whether it did not before.
     pub(super) fn add(&mut self, tenant: &Name, fact: &Fact) -> bool {
         let is_new = match fact {
-            Fact::Role { role } => match Arc::make_mut(&mut self.roles).entry(role.clone()) {
-                Place::Occupied(_) => false,
-                Place::Vacant(place) => {
-                    place.insert(Set::default());
-                    true
-                }
-            },
+            Fact::Role { role } => Arc::make_mut(&mut self.roles).insert(role.clone()),
             Fact::Permission { role, permission } => {
-                Arc::make_mut(&mut self.roles).entry(role.clone()).or_default().insert(key(permission))
+                let permitted = Arc::make_mut(&mut self.permitted);
+                permitted.entry(key(permission)).or_default().insert(role.clone())
             }
             Fact::Grant { subject, role } => push(&mut self.standing_mut(subject).roles, role),
             Fact::Member { subject, group } => push(&mut self.standing_mut(subject).groups, group),
@@ -95,10 +90,15 @@ impl Tenant {
     /// Makes `fact` hold no longer. Whether it did before. What depends on it (a role's permissions and grants) must be gone.
     pub(super) fn remove(&mut self, tenant: &Name, fact: &Fact) -> bool {
         let was_there = match fact {
-            Fact::Role { role } => Arc::make_mut(&mut self.roles).remove(role).is_some(),
+            Fact::Role { role } => Arc::make_mut(&mut self.roles).remove(role),
             Fact::Permission { role, permission } => {
-                let roles = Arc::make_mut(&mut self.roles);
-                roles.get_mut(role).is_some_and(|permissions| permissions.remove(pattern_key(permission)))
+                let permitted = Arc::make_mut(&mut self.permitted);
+                let Some(roles) = permitted.get_mut(pattern_key(permission)) else { return false };
+                let was_there = roles.remove(role);
+                if roles.is_empty() {
+                    permitted.remove(pattern_key(permission));
+                }
+                was_there
             }
             Fact::Grant { subject, role } => self.take(subject, |standing| &mut standing.roles, role),
             Fact::Member { subject, group } => self.take(subject, |standing| &mut standing.groups, group),
@@ -136,11 +136,10 @@ impl Tenant {
 
     /// Everything that holds, in no particular order.
     pub(super) fn facts(&self) -> impl Iterator<Item = Fact> + '_ {
-        let roles = self.roles.iter().flat_map(|(role, permissions)| {
-            let each = permissions
-                .iter()
-                .map(|permission| Fact::Permission { role: role.clone(), permission: pattern_of(permission).into() });
-            std::iter::once(Fact::Role { role: role.clone() }).chain(each)
+        let roles = self.roles.iter().map(|role| Fact::Role { role: role.clone() });
+        let permitted = self.permitted.iter().flat_map(|(key, roles)| {
+            let permission = Name::from(pattern_of(key));
+            roles.iter().map(move |role| Fact::Permission { role: role.clone(), permission: permission.clone() })
         });
         let users = self.users.iter().map(|(name, standing)| (Subject::User(name.clone()), standing));
         let groups = self.groups.iter().map(|(name, standing)| (Subject::Group(name.clone()), standing));
@@ -153,7 +152,7 @@ impl Tenant {
             roles.chain(groups)
         });
         let deactivated = self.deactivated.iter().map(|user| Fact::Deactivated { user: user.clone() });
-        roles.chain(standings).chain(self.entries()).chain(deactivated)
+        roles.chain(permitted).chain(standings).chain(self.entries()).chain(deactivated)
     }
 
     fn entries(&self) -> impl Iterator<Item = Fact> + '_ {

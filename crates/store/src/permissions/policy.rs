@@ -11,13 +11,13 @@
 //! Invariant: no remembered decision is given after a change that could alter it was acknowledged, nor when it is older than
 //! the caller allows.
 
-use std::hash::Hasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use arrayvec::ArrayVec;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::SipHasher13;
 
 use super::answer::{Answer, Question, Why, answer};
 use super::change::{Changed, Refused, plan};
@@ -217,22 +217,19 @@ impl Policy {
 
     /// The key of a question: every text with its length, every list with its count.
     fn key<R: AsRef<str>>(&self, question: &Question<'_, R>) -> u128 {
-        let mut hasher = SipHasher13::new_with_key(&self.seed);
-        let mut text = |text: &str| {
-            hasher.write_u32(text.len() as u32);
-            hasher.write(text.as_bytes());
-        };
-        text(question.tenant);
-        text(question.user);
-        // No resource, and one that is empty, are different questions; a name is never empty.
-        text(question.resource.unwrap_or_default());
-        question.carried.iter().for_each(|role| text(role.as_ref()));
-        question.roles.iter().for_each(|role| text(role));
-        question.permissions.iter().for_each(|permission| text(permission));
-        let counts = [question.carried.len(), question.roles.len(), question.permissions.len()];
-        counts.iter().for_each(|count| hasher.write_u32(*count as u32));
-        hasher.write_u8(u8::from(question.resource.is_some()));
-        hasher.finish128().as_u128()
+        // In one piece the hash takes half the time that it takes part by part, so nearly every question is put together first.
+        let mut bytes: ArrayVec<u8, 1024> = ArrayVec::new();
+        let whole = write(question, |part| bytes.try_extend_from_slice(part).ok());
+        let hasher = SipHasher13::new_with_key(&self.seed);
+        if whole.is_some() {
+            return hasher.hash(&bytes).as_u128();
+        }
+        let mut bytes = Vec::new();
+        let _ = write(question, |part| {
+            bytes.extend_from_slice(part);
+            Some(())
+        });
+        hasher.hash(&bytes).as_u128()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Held> {
@@ -248,6 +245,24 @@ impl Policy {
 fn remembering() -> Cache<u128, Decision, UnitWeighter, ahash::RandomState> {
     let most = MOST_DECISIONS as u64;
     Cache::with(MOST_DECISIONS, most, UnitWeighter, ahash::RandomState::default(), DefaultLifecycle::default())
+}
+
+/// Writes a question so that two different ones never give the same bytes; stops where `push` does.
+fn write<R: AsRef<str>>(question: &Question<'_, R>, mut push: impl FnMut(&[u8]) -> Option<()>) -> Option<()> {
+    let number = |count: usize| u32::try_from(count).ok().map(u32::to_le_bytes);
+    // No resource, and one that is empty, are different questions.
+    push(&[u8::from(question.resource.is_some())])?;
+    for count in [question.carried.len(), question.roles.len(), question.permissions.len()] {
+        push(&number(count)?)?;
+    }
+    let named = [question.tenant, question.user, question.resource.unwrap_or_default()].into_iter();
+    let carried = question.carried.iter().map(AsRef::as_ref);
+    let asked = question.roles.iter().chain(question.permissions).map(|name| &**name);
+    for text in named.chain(carried).chain(asked) {
+        push(&number(text.len())?)?;
+        push(text.as_bytes())?;
+    }
+    Some(())
 }
 
 /// What a change of this record touches.

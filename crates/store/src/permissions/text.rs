@@ -5,8 +5,10 @@
 
 use super::{Fact, Record};
 
-/// The longest name of a tenant, user, group, role or permission, in bytes of UTF-8.
+/// The longest name of a tenant, group, role or permission, in bytes of UTF-8.
 pub const LONGEST_NAME_BYTES: usize = 200;
+/// The longest name of a user, which may hold an issuer.
+pub const LONGEST_USER_BYTES: usize = 1024;
 /// The longest id of a resource.
 pub const LONGEST_RESOURCE_BYTES: usize = 400;
 
@@ -53,7 +55,7 @@ impl Record {
 }
 
 fn plain(what: &'static str, name: &str) -> Result<(), NameError> {
-    text(what, name, LONGEST_NAME_BYTES)
+    text(what, name, if what == "user" { LONGEST_USER_BYTES } else { LONGEST_NAME_BYTES })
 }
 
 /// A text that may be `*`, or end in `:*`, and holds no other `*`.

@@ -13,8 +13,8 @@ use portcullis_tower::guards::guard::{End, Guard, Outcome, ResponseHead, Verdict
 use portcullis_tower::guards::path::Path;
 use portcullis_tower::guards::request_path::request_path;
 use portcullis_tower::guards::{
-    access_log, breaker, client_address, identity, ip_block, limits, login_watch, overload, rate_limit, read_only,
-    request_id, route, security_headers, stale_if_error,
+    access_log, breaker, client_address, identity, ip_block, limits, login_watch, overload, permissions, rate_limit,
+    read_only, request_id, route, security_headers, stale_if_error,
 };
 use portcullis_tower::units::{ByteSize, Duration, Rate};
 use portcullis_tower::{Clock, PathLayer, Standing};
@@ -90,6 +90,7 @@ fn path(standing: &Standing, told: &Arc<Mutex<Vec<Told>>>) -> Path {
         .add(login_watch::build(&config, ground).expect("valid"))
         .add(identity::build(&config, ground).expect("valid"))
         .add(rate_limit::build_by_identity(&config, ground).expect("valid"))
+        .add(permissions::build(&config, ground).expect("valid"))
         .add(stale_if_error::build(&config, ground).expect("valid"))
         .add(breaker::build(&config, ground).expect("valid"))
         .build()
