@@ -281,6 +281,24 @@ impl Register {
         Ok(key)
     }
 
+    /// The session of this token, if it holds, without using it.
+    ///
+    /// # Errors
+    /// [`Refused::Unknown`] or [`Refused::Over`]
+    pub fn peek_session(&self, token: &str, now: &Now) -> Result<Arc<LiveSession>, Refused> {
+        let session = self.sessions.find(&token::hash(token)).ok_or(Refused::Unknown)?;
+        if session.is_over(now) { Err(Refused::Over) } else { Ok(session) }
+    }
+
+    /// The API key of this text, if it holds, without using it.
+    ///
+    /// # Errors
+    /// [`Refused::Unknown`] or [`Refused::Over`]
+    pub fn peek_key(&self, text: &str, now: &Now) -> Result<Arc<LiveKey>, Refused> {
+        let key = self.keys.find(&token::hash(text)).ok_or(Refused::Unknown)?;
+        if key.is_over(now) { Err(Refused::Over) } else { Ok(key) }
+    }
+
     /// The sessions of an account that have not ended, oldest first.
     #[must_use]
     pub fn sessions_of(&self, account: &str, now: &Now) -> Vec<Arc<LiveSession>> {

@@ -29,7 +29,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 const OPERATION: Label = Label {
     name: "operation",
-    values: Values::Closed(&["bans_update", "bans_remove", "permissions_update", "permissions_list"]),
+    values: Values::Closed(&[
+        "bans_update",
+        "bans_remove",
+        "permissions_update",
+        "permissions_list",
+        "accounts_update",
+    ]),
 };
 
 /// Calls of the durable store.

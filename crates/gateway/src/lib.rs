@@ -5,6 +5,7 @@
 //!
 //! Invariant: one current-thread runtime a core; nothing that a core needs for a request is shared under a lock.
 
+pub mod accounts;
 pub mod acme;
 pub mod admin;
 pub mod clock;

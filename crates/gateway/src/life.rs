@@ -16,6 +16,7 @@ use portcullis_store::acts::Acts;
 use portcullis_store::memory::acts::MemoryActs;
 use tokio::sync::watch;
 
+use crate::accounts::Accounts;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::keeper::Keeper;
@@ -92,6 +93,8 @@ pub struct Gate {
     pub acts: Arc<dyn Acts>,
     /// Who changes permissions.
     pub permissions: Arc<permissions::Keeper>,
+    /// Accounts, where they are turned on.
+    pub accounts: Option<Arc<Accounts>>,
     running: ArcSwap<Running>,
     generation: AtomicU64,
     stage: watch::Sender<Stage>,
@@ -126,6 +129,7 @@ impl Gate {
             keeper,
             acts: Arc::new(MemoryActs::default()),
             permissions: Arc::new(permissions),
+            accounts: None,
             handshakes,
             tunnels,
             clock,
@@ -156,6 +160,12 @@ impl Gate {
     #[must_use]
     pub fn noting_in(self, acts: Arc<dyn Acts>) -> Gate {
         Gate { acts, ..self }
+    }
+
+    /// With these accounts.
+    #[must_use]
+    pub fn with_accounts(self, accounts: Option<Arc<Accounts>>) -> Gate {
+        Gate { accounts, ..self }
     }
 
     /// The config that runs.

@@ -106,6 +106,13 @@ impl Running {
         }
     }
 
+    /// Whether this exchange ends in the gateway's own accounts.
+    #[must_use]
+    pub fn ends_in_accounts(&self, exchange: &Exchange) -> bool {
+        let first = self.config.first_account_route();
+        first.is_some_and(|first| exchange.route_index().is_some_and(|index| index >= first))
+    }
+
     /// What a request on this exchange's route may switch to, where the route says so.
     #[must_use]
     pub fn switches_of(&self, exchange: &Exchange) -> Option<&[String]> {

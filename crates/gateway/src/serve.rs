@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_accounts::service::Service;
 use portcullis_core::clock::Clock;
 use portcullis_core::metric::Registry;
 use portcullis_guards::access_log::LogSink;
@@ -25,6 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::accounts::{self, Accounts};
 use crate::acme;
 use crate::admin;
 use crate::clock::SystemClock;
@@ -127,7 +129,9 @@ pub fn ground(config: &Config, log: Arc<dyn LogSink>) -> io::Result<Ground> {
     let memory = config.counters.memory.as_usize();
     let counters = Arc::new(MemoryCounters::new(memory).map_err(io::Error::other)?);
     let keys = KeyHasher::random().map_err(io::Error::other)?;
-    Ok(Ground::new(metrics, counters, keys, log))
+    let mut ground = Ground::new(metrics, counters, keys, log);
+    ground.sources = accounts::sources_of_nobody(config);
+    Ok(ground)
 }
 
 /// Serves until a signal ends it. Blocks.
@@ -138,13 +142,17 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     let Start { config, source, log, on_ready } = start;
     let clock = Arc::new(SystemClock::start());
     let log = Log::start(Arc::clone(&clock), config.log.format, log)?;
-    let ground = ground(&config, Arc::clone(&log) as Arc<dyn LogSink>)?;
+    let mut ground = ground(&config, Arc::clone(&log) as Arc<dyn LogSink>)?;
     telemetry::declare(&ground.metrics);
     let sight = Sight::open(&ground.pressure);
     let workers = match config.workers {
         Some(workers) => workers,
         None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
+    let accounts = accounts::start(&config, &ground)?;
+    if let Some(service) = &accounts {
+        ground.sources = accounts::sources(&service.register, service.rules());
+    }
     let running = Running::compile(config, &ground, None).map_err(StartError::Config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = runtime.block_on(open_store(&running.config))?;
@@ -154,12 +162,12 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
         Some((_, store)) => Arc::clone(store) as Arc<dyn Acts>,
         None => Arc::new(MemoryActs::default()),
     };
+    let accounts = runtime.block_on(open_accounts(accounts, store.as_ref(), &ground, &clock, &log))?;
     let listeners = Listeners::bind(&running.config, workers)?;
     let control = open_control(&running.config, &log)?;
     let bound = listeners.bound.clone();
-    let gate = Arc::new(
-        Gate::new(clock, Arc::clone(&log), ground, running).kept_by(keeper).permitting_by(permissions).noting_in(acts),
-    );
+    let gate = Gate::new(clock, Arc::clone(&log), ground, running).kept_by(keeper).permitting_by(permissions);
+    let gate = Arc::new(gate.noting_in(acts).with_accounts(accounts));
     let (ended, cores) = mpsc::channel(workers);
     for (index, data) in listeners.per_core.into_iter().enumerate() {
         let (gate, ended) = (Arc::clone(&gate), ended.clone());
@@ -188,6 +196,10 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
         tokio::task::spawn_local(async move { keeping.keeper.keep(&keeping.clock, &keeping.log).await });
         let keeping = Arc::clone(&gate);
         tokio::task::spawn_local(async move { keeping.permissions.keep(&keeping.clock, &keeping.log).await });
+        if let Some(accounts) = gate.accounts.clone() {
+            let keeping = Arc::clone(&gate);
+            tokio::task::spawn_local(async move { accounts.keeper.keep(&keeping.clock, &keeping.log).await });
+        }
         let signals = Signals::listen()?;
         gate.advance(Stage::Serving);
         log.event(
@@ -203,8 +215,15 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
         );
         on_ready(&bound);
         let exit = stay(&gate, cores, signals, source).await;
-        // What is not written now is told by the next line; bans that a command was told are kept are written already.
-        match tokio::time::timeout(LAST_WRITING, gate.keeper.write(&gate.clock)).await {
+        // What is not written now is told by the next line; what somebody was told is kept is written already.
+        let last = async {
+            gate.keeper.write(&gate.clock).await?;
+            match &gate.accounts {
+                Some(accounts) => accounts.keeper.write(&gate.clock).await,
+                None => Ok(()),
+            }
+        };
+        match tokio::time::timeout(LAST_WRITING, last).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => log.event("error", "store_failed", &[("error", &error.to_string())]),
             Err(_) => log.event("error", "store_failed", &[("error", "the store did not answer before the end")]),
@@ -225,6 +244,25 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     );
     log.stop();
     Ok(exit)
+}
+
+/// Loads accounts, where they are turned on.
+async fn open_accounts(
+    service: Option<Service>,
+    store: Option<&(PathBuf, Arc<Sql>)>,
+    ground: &Ground,
+    clock: &SystemClock,
+    log: &Log,
+) -> Result<Option<Arc<Accounts>>, StartError> {
+    let Some(service) = service else { return Ok(None) };
+    let accounts = match store {
+        Some((path, store)) => {
+            let store = Arc::clone(store) as Arc<dyn portcullis_store::accounts::Accounts>;
+            Accounts::over(store, path, service, clock, log, &ground.metrics).await?
+        }
+        None => Accounts::in_memory(service, &ground.metrics),
+    };
+    Ok(Some(Arc::new(accounts)))
 }
 
 /// The durable store and its place, where the config names one.
@@ -249,7 +287,7 @@ async fn open_keeper(
 ) -> Result<Keeper, StartError> {
     let bans = Arc::clone(&ground.bans);
     let Some((path, store)) = store else {
-        let what = "store.url is memory: bans and permissions are forgotten when this process ends";
+        let what = "store.url is memory: bans, permissions, accounts and sessions are forgotten when this process ends";
         log.event("warn", "nothing_is_kept", &[("why", what)]);
         return Ok(Keeper::in_memory(bans, &ground.metrics));
     };
@@ -391,6 +429,9 @@ async fn stay(
                 gate.clock.resynchronise();
                 gate.ground.breakers.refresh(gate.clock.now().monotonic_nanos);
                 gate.ground.bans.tick(&gate.clock.now());
+                if let Some(accounts) = &gate.accounts {
+                    accounts.service.tick(&gate.clock.now());
+                }
                 if source.as_deref_mut().is_some_and(ConfigSource::has_changed) {
                     reload(gate, source.as_deref_mut(), "file");
                 }

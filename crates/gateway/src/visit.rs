@@ -22,6 +22,7 @@ use portcullis_core::refusal::Refusal;
 use portcullis_guards::exchange::{Arrival, Body, Exchange, Touch};
 use portcullis_guards::guard::{End, Outcome, ResponseHead};
 
+use crate::accounts;
 use crate::listen::connection::Connection;
 use crate::listen::core::Generation;
 use crate::listen::watch::Listed;
@@ -198,7 +199,11 @@ impl Visit {
         if let Some(bounds) = self.exchange.bounds {
             self.watch.arm(bounds.deadline_nanos);
         }
-        let (mut head, stream) = proxy::forward(self, body).await.map_err(|refusal| ("proxy", refusal))?;
+        let (mut head, stream) = if running.ends_in_accounts(&self.exchange) {
+            accounts::answer(self, body).await.map_err(|refusal| ("accounts", refusal))?
+        } else {
+            proxy::forward(self, body).await.map_err(|refusal| ("proxy", refusal))?
+        };
         running.path.ascend(&mut self.exchange, &mut head);
         match self.exchange.instead.take() {
             None => Ok((head, stream)),

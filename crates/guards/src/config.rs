@@ -105,6 +105,9 @@ pub struct RouteConfig {
     pub switch_to: Option<Vec<String>>,
     /// What a request on this route takes from each rate limit. Default: 1. Bounds: 1 to 1000000.
     pub cost: Option<u32>,
+    /// Whether it ends in a service of the gateway itself and asks no upstream. Set by the gateway alone.
+    #[serde(skip)]
+    pub is_inner: bool,
     /// Overrides for this route.
     pub access_log: Option<access_log::Config>,
     /// Overrides for this route.

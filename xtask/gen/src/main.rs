@@ -76,8 +76,10 @@ fn metrics() -> String {
          | metric | kind | labels | help |\n|---|---|---|---|\n"
     );
     let of_guards = ALL.iter().flat_map(|room| room.metrics.iter());
-    for declaration in
-        of_guards.chain(portcullis_gateway::telemetry::ALL).chain(portcullis_gateway::listen::metrics::ALL)
+    for declaration in of_guards
+        .chain(portcullis_gateway::accounts::METRICS)
+        .chain(portcullis_gateway::telemetry::ALL)
+        .chain(portcullis_gateway::listen::metrics::ALL)
     {
         let kind = match declaration.kind {
             Kind::Counter => "counter",

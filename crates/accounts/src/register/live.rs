@@ -234,10 +234,17 @@ impl LiveKey {
         }
     }
 
+    /// Whether it was revoked, or its time is over, or its owner is disabled.
+    #[must_use]
+    pub fn is_over(&self, now: &Now) -> bool {
+        self.until_nanos.is_some_and(|until| now.monotonic_nanos >= until)
+            || self.has_ended.load(Ordering::Acquire)
+            || self.owner.account.load().is_disabled
+    }
+
     /// Uses it; whether that must be written down.
     pub(super) fn check(&self, now: &Now) -> Result<bool, Refused> {
-        let is_over = self.until_nanos.is_some_and(|until| now.monotonic_nanos >= until);
-        if is_over || self.has_ended.load(Ordering::Acquire) || self.owner.account.load().is_disabled {
+        if self.is_over(now) {
             return Err(Refused::Over);
         }
         self.used_unix_millis.store(now.unix_millis, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+mod accounts;
 mod admin_token;
 mod audit;
 mod bans;
@@ -8,10 +9,12 @@ mod config;
 mod demo;
 mod explain;
 mod health;
+mod keys;
 mod read_only;
 mod reload;
 mod roles;
 mod run;
+mod sessions;
 mod validate;
 
 use std::process::ExitCode;
@@ -46,6 +49,15 @@ pub(crate) enum Command {
     /// Show and change who may do what: roles, grants, groups, entries on resources; and check.
     #[command(subcommand)]
     Roles(roles::Command),
+    /// Make, show, disable and unlock accounts of the running gateway.
+    #[command(subcommand)]
+    Accounts(accounts::Command),
+    /// Show and end sessions of an account.
+    #[command(subcommand)]
+    Sessions(sessions::Command),
+    /// Make, show and revoke API keys of an account.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Make the running gateway read its config again, and tell whether it took it.
     Reload(reload::Arguments),
     /// Exit 0 when the running gateway is ready, 1 when not: for Docker's HEALTHCHECK.
@@ -72,6 +84,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::AdminToken(arguments) => admin_token::run(&arguments),
         Command::Audit(command) => audit::run(&command),
         Command::Roles(command) => roles::run(command),
+        Command::Accounts(command) => accounts::run(command),
+        Command::Sessions(command) => sessions::run(command),
+        Command::Keys(command) => keys::run(command),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Version => {

@@ -1,5 +1,6 @@
 //! The whole gateway, as a process, from outside: what a client sees, what an upstream sees, what the operator sees.
 
+mod accounts;
 mod admin;
 mod attacked;
 mod bans;

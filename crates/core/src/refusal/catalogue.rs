@@ -38,17 +38,17 @@ catalogue! {
     TokenInvalid = 1002 "ERR_TOKEN_INVALID" 401 Medium Info "identity" "The access token is not valid.";
     TokenExpired = 1003 "ERR_TOKEN_EXPIRED" 401 Low Info "identity" "The access token has expired.";
     TokenRevoked = 1004 "ERR_TOKEN_REVOKED" 401 Medium Warn "" "The access token has been revoked.";
-    CredentialsInvalid = 1005 "ERR_CREDENTIALS_INVALID" 401 Medium Info "" "The credentials are not valid.";
-    SessionExpired = 1006 "ERR_SESSION_EXPIRED" 401 Low Info "" "The session has ended. Log in again.";
-    SessionMismatch = 1007 "ERR_SESSION_MISMATCH" 401 High Warn "" "The session does not belong to this client.";
-    ApiKeyInvalid = 1008 "ERR_API_KEY_INVALID" 401 Medium Info "" "The API key is not valid.";
-    SecondFactorRequired = 1009 "ERR_SECOND_FACTOR_REQUIRED" 401 Low Info "" "A second factor is required.";
+    CredentialsInvalid = 1005 "ERR_CREDENTIALS_INVALID" 401 Medium Info "accounts" "The credentials are not valid.";
+    SessionExpired = 1006 "ERR_SESSION_EXPIRED" 401 Low Info "accounts" "The session has ended. Log in again.";
+    SessionMismatch = 1007 "ERR_SESSION_MISMATCH" 401 High Warn "accounts" "The session does not belong to this client.";
+    ApiKeyInvalid = 1008 "ERR_API_KEY_INVALID" 401 Medium Info "accounts" "The API key is not valid.";
+    SecondFactorRequired = 1009 "ERR_SECOND_FACTOR_REQUIRED" 401 Low Info "accounts" "A second factor is required.";
     SignatureInvalid = 1010 "ERR_SIGNATURE_INVALID" 401 High Warn "" "The signature is not valid.";
     Forbidden = 1101 "ERR_FORBIDDEN" 403 Medium Info "permissions, admin" "You may not do this.";
     AddressBlocked = 1102 "ERR_ADDRESS_BLOCKED" 403 High Warn "ip_block" "Requests from this address are blocked.";
     AccountLocked = 1103 "ERR_ACCOUNT_LOCKED" 403 High Warn "" "The account is locked for a while.";
     TenantMismatch = 1104 "ERR_TENANT_MISMATCH" 403 High Warn "permissions" "The request names another tenant.";
-    CrossSiteRequest = 1105 "ERR_CROSS_SITE_REQUEST" 403 High Warn "" "The request came from another site.";
+    CrossSiteRequest = 1105 "ERR_CROSS_SITE_REQUEST" 403 High Warn "accounts" "The request came from another site.";
     RateLimited = 1201 "ERR_RATE_LIMITED" 429 Low Info "rate_limit" "Too many requests. Try again later.";
     LoginRateLimited = 1202 "ERR_LOGIN_RATE_LIMITED" 429 Medium Warn "login_watch" "Too many attempts. Try again later.";
 
@@ -77,8 +77,8 @@ catalogue! {
     Gone = 3301 "ERR_GONE" 410 Low Info "" "The resource is gone for good.";
 
     // 4xxx business rules: 422
-    RuleViolated = 4001 "ERR_RULE_VIOLATED" 422 Low Info "" "The request breaks a rule of this service.";
-    PasswordRefused = 4002 "ERR_PASSWORD_REFUSED" 422 Low Info "" "The password does not meet the policy.";
+    RuleViolated = 4001 "ERR_RULE_VIOLATED" 422 Low Info "accounts" "The request breaks a rule of this service.";
+    PasswordRefused = 4002 "ERR_PASSWORD_REFUSED" 422 Low Info "accounts" "The password does not meet the policy.";
     LastAdministrator = 4003 "ERR_LAST_ADMINISTRATOR" 422 Medium Warn "" "The last administrator cannot be removed.";
 
     // 5xxx what we depend on: 502, 503

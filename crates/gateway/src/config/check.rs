@@ -40,6 +40,13 @@ impl Config {
         if let Err(message) = self.store.place() {
             wrong("store.url", message);
         }
+        if let Some(accounts) = &self.accounts
+            && let Err(found) = portcullis_accounts::config::compile(accounts, &self.sessions)
+        {
+            for (key, message) in found {
+                wrong(&key, message);
+            }
+        }
         let idle = *self.connections.idle;
         if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&idle) {
             wrong("connections.idle", "must be between 1s and 1h".to_owned());

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a config that passed [`crate::running::Running::compile`] can be run; nothing is found wrong later.
 
+mod accounts;
 pub mod admin;
 mod check;
 pub mod concurrency;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration as StdDuration;
 
+use portcullis_accounts::config::{AccountsConfig, SessionsConfig};
 use portcullis_core::units::Duration;
 use portcullis_guards::config::{Mistake, PathConfig};
 use portcullis_guards::{access_log, limits};
@@ -75,8 +77,12 @@ pub struct Config {
     pub control: ControlConfig,
     /// The API for programs and people who manage the gateway, on a listener of its own.
     pub admin: AdminConfig,
-    /// What is remembered beyond the process: bans and permissions. A change needs a restart.
+    /// What is remembered beyond the process: bans, permissions, accounts and sessions. A change needs a restart.
     pub store: StoreConfig,
+    /// Accounts of the gateway's own, and where people log in. Default: none. A change needs a restart.
+    pub accounts: Option<AccountsConfig>,
+    /// Sessions of people who have logged in. A change needs a restart.
+    pub sessions: SessionsConfig,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
     /// Logs on standard output.
@@ -156,6 +162,8 @@ impl Default for Config {
             control: ControlConfig::default(),
             admin: AdminConfig::default(),
             store: StoreConfig::default(),
+            accounts: None,
+            sessions: SessionsConfig::default(),
             shutdown: ShutdownConfig::default(),
             log: LogConfig::default(),
             counters: CountersConfig::default(),
@@ -227,6 +235,7 @@ impl Config {
         let mut path = self.path.clone();
         path.folder = self.folder.clone();
         path.upstreams = self.upstreams.keys().cloned().collect();
+        self.add_account_routes(&mut path);
         path.access_log.format.get_or_insert(match self.log.format {
             LogFormat::Json => access_log::Format::Json,
             LogFormat::Text => access_log::Format::Text,
@@ -287,6 +296,8 @@ impl Config {
             ("control", self.control != other.control),
             ("admin.address", self.admin.address != other.admin.address || self.admin.is_on() != other.admin.is_on()),
             ("store", self.store != other.store),
+            ("accounts", self.accounts != other.accounts),
+            ("sessions", self.sessions != other.sessions),
             ("counters", self.counters != other.counters),
             ("log", self.log != other.log),
         ]

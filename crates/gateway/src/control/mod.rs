@@ -6,6 +6,7 @@
 //!
 //! Invariant: nobody but this user and root is answered, and nothing here runs on a thread that serves requests.
 
+mod accounts;
 mod acts;
 mod bans;
 mod explain;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{acts, bans, explain, life, openapi, permissions, read_only};
+use super::{accounts, acts, bans, explain, life, openapi, permissions, read_only};
 use crate::life::Gate;
 
 /// What can be asked.
@@ -39,6 +39,20 @@ pub static ROUTES: &[Row] = &[
         action: "permissions.check",
         handle: permissions::check,
     },
+    Row { method: Method::GET, path: "/api/v1/accounts", action: "accounts.list", handle: accounts::list },
+    Row { method: Method::POST, path: "/api/v1/accounts", action: "accounts.add", handle: accounts::add },
+    Row { method: Method::GET, path: "/api/v1/accounts/{}", action: "accounts.show", handle: accounts::show },
+    Row { method: Method::POST, path: "/api/v1/accounts/{}", action: "accounts.update", handle: accounts::update },
+    Row { method: Method::GET, path: "/api/v1/sessions/{}", action: "sessions.list", handle: accounts::list_sessions },
+    Row {
+        method: Method::DELETE,
+        path: "/api/v1/sessions/{}",
+        action: "sessions.remove",
+        handle: accounts::end_sessions,
+    },
+    Row { method: Method::GET, path: "/api/v1/keys/{}", action: "keys.list", handle: accounts::list_keys },
+    Row { method: Method::POST, path: "/api/v1/keys/{}", action: "keys.add", handle: accounts::add_key },
+    Row { method: Method::DELETE, path: "/api/v1/keys/{}", action: "keys.remove", handle: accounts::revoke_key },
 ];
 
 /// One thing that can be asked.

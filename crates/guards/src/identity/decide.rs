@@ -42,6 +42,8 @@ pub(super) fn decide(is_required: bool, said: impl IntoIterator<Item = (Credenti
     for (kind, said) in said {
         match said {
             Said::Absent => {}
+            // Browsers go on sending the cookie of a session that is over, also to the page where people log in.
+            Said::Refused(Code::SessionExpired, _) if !is_required => {}
             Said::Refused(code, rule) => return Decision::Refuse(Some(kind), code, rule),
             Said::Unavailable(code, wait, rule) => unavailable = Some(Decision::Unavailable(kind, code, wait, rule)),
             Said::Known(identity) => match &known {

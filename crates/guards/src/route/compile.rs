@@ -21,7 +21,7 @@ use crate::config::{Mistake, PathConfig, RouteConfig};
 
 /// The name of the only route when none is written.
 pub const IMPLICIT: &str = "default";
-/// The name of the upstream where none is configured at all: the tower layer, whose path ends in the inner service.
+/// The name of the upstream where there is none: the tower layer, whose path ends in the inner service, and the gateway's own.
 const INNER: &str = "default";
 /// Most bytes of a route's name.
 const MAX_NAME_BYTES: usize = 64;
@@ -95,7 +95,10 @@ impl Compiler {
         if !(1..=MAX_COST).contains(&cost) {
             self.mistake(".cost", format!("{cost} is out of bounds: 1 to {MAX_COST}"));
         }
-        let upstream = upstream(route.upstream.as_deref(), &self.upstreams);
+        let upstream = match route.is_inner {
+            true => Ok(Arc::from(INNER)),
+            false => upstream(route.upstream.as_deref(), &self.upstreams),
+        };
         let upstream = self.noted(".upstream", upstream);
         let host = self.noted(".match.host", host(matches.host.as_deref().unwrap_or("*")));
         let pattern = self.noted(".match.path", pattern::parse(matches.path.as_deref().unwrap_or("/**")));
