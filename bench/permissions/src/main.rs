@@ -12,6 +12,8 @@ use portcullis_store::permissions::{Change, Effect, Fact, MOST_GROUPS, Name, Pol
 
 const ROUNDS: usize = 41;
 const USERS: usize = 1_000;
+/// Different questions that the rows which remember ask in turn.
+const REMEMBERED: usize = 100;
 const FIVE_MINUTES: u64 = 300_000_000_000;
 
 /// Roles with the tenant as domain, groups as roles of users, entries as policies of their own: what casbin's pages advise.
@@ -36,9 +38,12 @@ fn records() -> Vec<Fact> {
         role: format!("role-{}", number / 10).into(),
         permission: format!("documents:action-{number}").into(),
     });
-    let grants = (0..100).map(|number| Fact::Grant { subject: group(number), role: format!("role-{}", number % 50).into() });
-    let members = (0..USERS).map(|number| Fact::Member { subject: user(number), group: format!("group-{}", number % 100).into() });
-    let nested = (0..100).map(|number| Fact::Member { subject: group(number), group: format!("wide-{}", number % 10).into() });
+    let grants =
+        (0..100).map(|number| Fact::Grant { subject: group(number), role: format!("role-{}", number % 50).into() });
+    let members = (0..USERS)
+        .map(|number| Fact::Member { subject: user(number), group: format!("group-{}", number % 100).into() });
+    let nested =
+        (0..100).map(|number| Fact::Member { subject: group(number), group: format!("wide-{}", number % 10).into() });
     let entries = (0..1_000).map(|number| Fact::Entry {
         resource: format!("document:{number}").into(),
         subject: user(number % USERS),
@@ -66,10 +71,18 @@ async fn enforcer<E: CoreApi + MgmtApi>(facts: &[Fact]) -> E {
         let dom = || "acme".to_owned();
         match fact {
             Fact::Permission { role, permission } => policies.push(vec![
-                format!("role:{role}"), dom(), "*".to_owned(), permission.to_string(), "allow".to_owned(),
+                format!("role:{role}"),
+                dom(),
+                "*".to_owned(),
+                permission.to_string(),
+                "allow".to_owned(),
             ]),
             Fact::Entry { resource, subject, permission, effect } => policies.push(vec![
-                name(subject), dom(), resource.to_string(), permission.to_string(), effect.name().to_owned(),
+                name(subject),
+                dom(),
+                resource.to_string(),
+                permission.to_string(),
+                effect.name().to_owned(),
             ]),
             Fact::Grant { subject, role } => groupings.push(vec![name(subject), format!("role:{role}"), dom()]),
             Fact::Member { subject, group } => groupings.push(vec![name(subject), format!("group:{group}"), dom()]),
@@ -102,7 +115,12 @@ async fn main() {
     let ask = |policy: &Policy, number: usize, now, age| {
         let (user, resource, permission) = &names[number % USERS];
         let question: Question<'_, &str> = Question {
-            tenant: "acme", user, carried: &[], roles: &[], permissions: std::slice::from_ref(permission), resource: Some(resource),
+            tenant: "acme",
+            user,
+            carried: &[],
+            roles: &[],
+            permissions: std::slice::from_ref(permission),
+            resource: Some(resource),
         };
         policy.check(&question, now, age, false).expect("nothing is in doubt")
     };
@@ -111,7 +129,7 @@ async fn main() {
     let mut next = 0;
     let cached = Box::new(move || {
         next += 1;
-        assert!(black_box(ask(&held, next, 0, FIVE_MINUTES)).why.is_allowed());
+        assert!(black_box(ask(&held, next % REMEMBERED, 0, FIVE_MINUTES)).why.is_allowed());
     });
     let held = policy(&facts);
     let mut now = 0;
@@ -126,24 +144,28 @@ async fn main() {
     let heaviest = Box::new(move || {
         now += 1;
         let question: Question<'_, &str> = Question {
-            tenant: "acme", user: "busy", carried: &[], roles: &[], permissions: &wanted, resource: Some("document:1"),
+            tenant: "acme",
+            user: "busy",
+            carried: &[],
+            roles: &[],
+            permissions: &wanted,
+            resource: Some("document:1"),
         };
         let asked = held.check(&question, now, 0, false).expect("nothing is in doubt");
         assert!(!black_box(asked).why.is_allowed());
     });
 
     type Key = (String, String, String, String);
-    let cache: moka::sync::Cache<Key, bool> = moka::sync::Cache::builder()
-        .max_capacity(100_000)
-        .time_to_live(std::time::Duration::from_secs(300))
-        .build();
-    let keys: Vec<Key> = names.iter().map(|(u, r, p)| ("acme".to_owned(), u.clone(), r.clone(), p.to_string())).collect();
+    let cache: moka::sync::Cache<Key, bool> =
+        moka::sync::Cache::builder().max_capacity(100_000).time_to_live(std::time::Duration::from_secs(300)).build();
+    let keys: Vec<Key> =
+        names.iter().map(|(u, r, p)| ("acme".to_owned(), u.clone(), r.clone(), p.to_string())).collect();
     keys.iter().for_each(|key| cache.insert(key.clone(), true));
     let mut next = 0;
     let moka = Box::new(move || {
         next += 1;
         // The key was made before: the best case, a gateway would have to make it from the request.
-        assert!(black_box(cache.get(&keys[next % USERS])).unwrap_or_default());
+        assert!(black_box(cache.get(&keys[next % REMEMBERED])).unwrap_or_default());
     });
 
     let enforcer_of = |e: Enforcer| {
@@ -161,7 +183,7 @@ async fn main() {
     let mut next = 0;
     let casbin_cached = Box::new(move || {
         next += 1;
-        let at = next % 100;
+        let at = next % REMEMBERED;
         let (_, resource, permission) = &names[at];
         let allowed = e.enforce((subjects[at].as_str(), "acme", resource.as_str(), &**permission));
         assert!(black_box(allowed).expect("casbin answers"));
@@ -199,7 +221,10 @@ async fn main() {
         .collect();
     println!("remembered: {:.2} of moka, {:.4} of casbin's cache", medians[0] / medians[3], medians[0] / medians[4]);
     println!("computed: {:.5} of casbin", medians[1] / medians[5]);
-    println!("bounds: remembered {} at most 100 ns; computed {} and {} at most 50 us", medians[0] as u64, medians[1] as u64, medians[2] as u64);
+    println!(
+        "bounds: remembered {} at most 100 ns; computed {} and {} at most 50 us",
+        medians[0] as u64, medians[1] as u64, medians[2] as u64
+    );
 }
 
 /// A user with as many groups as one may have, each with eight roles, none of which permits what is asked.

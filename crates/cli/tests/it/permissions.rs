@@ -1,15 +1,15 @@
 //! Permissions as an operator and a user meet them: the page in the docs word for word, routes, restart, kill -9, checks.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_testkit::client::{PATIENCE, ask};
+use portcullis_testkit::client::{PATIENCE, ask, get};
 use portcullis_testkit::gate::Gate;
 use serde_json::{Value, json};
 
@@ -239,4 +239,34 @@ fn checks_come_single_and_in_batches_and_are_bounded() {
     }
     let (_, listed) = call(&gate, "GET", "/api/v1/permissions?tenant=", &Value::Null);
     assert_eq!(listed["records"].as_array().map(Vec::len), Some(3), "nothing that was refused was done: {listed}");
+}
+
+/// Row 170: another program holds the database. The change is not made and says so; requests go on by what holds.
+#[test]
+fn row_170_a_store_that_cannot_be_written_refuses_the_change_and_checks_go_on() {
+    let (_upstream, gate) = start("");
+    let grant = ["grant", "editor", "--user", "ada", "--tenant", "acme"];
+    roles_json(&gate.config, &["add", "editor", "--permission", "documents:*", "--tenant", "acme"]);
+    roles_json(&gate.config, &["grant", "editor", "--user", "bob", "--tenant", "acme"]);
+    let script = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\nc.execute('BEGIN IMMEDIATE')\nprint('held', flush=True)\nsys.stdin.read()\n";
+    let mut other = Command::new("python3")
+        .args(["-c", script])
+        .arg(gate.config.with_file_name("portcullis.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 runs");
+    let mut held = String::new();
+    BufReader::new(other.stdout.take().expect("piped")).read_line(&mut held).expect("it holds the lock");
+    let output = roles(&gate.config, &grant);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("nothing was changed") && said.contains("locked"), "{said}");
+    assert_eq!(send(&gate, "PUT", "/documents/1", &token("acme", "ada", &[]), "").0, 403, "it was not made");
+    assert_eq!(send(&gate, "PUT", "/documents/1", &token("acme", "bob", &[]), "").0, 200);
+    assert!(get(gate.telemetry, "/health").text().contains("\"permissions\":\"ok\""));
+    drop(other.stdin.take());
+    other.wait().expect("it ends");
+    assert!(roles(&gate.config, &grant).status.success());
+    assert_eq!(send(&gate, "PUT", "/documents/1", &token("acme", "ada", &[]), "").0, 200);
 }

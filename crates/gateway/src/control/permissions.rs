@@ -147,13 +147,15 @@ impl Asking {
             permissions: &self.permissions,
             resource: self.resource.as_deref(),
         };
+        if self.explains && gate.ground.permissions.is_sure() {
+            // Answer and words come from one look.
+            let answer = gate.ground.permissions.explain(&question);
+            return Heard { why: Some(answer.why), is_remembered: false, by: Some(answer.by) };
+        }
         let age = gate.running().config.path.permissions.age_nanos();
         let asked = gate.ground.permissions.check(&question, now_nanos, age, false);
-        Heard {
-            why: asked.map(|asked| asked.why),
-            is_remembered: asked.is_some_and(|asked| asked.is_remembered),
-            by: self.explains.then(|| gate.ground.permissions.explain(&question).by),
-        }
+        let is_remembered = asked.is_some_and(|asked| asked.is_remembered);
+        Heard { why: asked.map(|asked| asked.why), is_remembered, by: None }
     }
 }
 
