@@ -486,6 +486,27 @@ fn a_store_that_fails_refuses_new_logins_with_503_and_keeps_sessions() {
     assert_eq!((refused.status, code(&refused).as_str()), (503, "ERR_STORE_UNAVAILABLE"));
     assert!(refused.field("retry-after").is_some() && late.cookies.is_empty());
     assert_eq!(ann.uses_the_service(), 200);
+    let health = portcullis_testkit::client::get(gate.telemetry, "/health").text();
+    assert!(health.contains("\"accounts\":\"failing\""), "{health}");
+}
+
+/// Where nobody must be known, the cookie of a session that is over is no credential; where somebody must be, it is told so.
+#[test]
+fn a_session_that_is_over_keeps_nobody_from_public_pages() {
+    let upstream = misbehaving::start();
+    let more = "accounts: { registration: open }\nroutes: [{ name: private, match: { path: /private/** }, identity: { required: true } }, \
+                { name: public }]\n";
+    let gate = Gate::start(BINARY, &config(upstream.address, more));
+    let mut ann = Person::at(&gate, "203.0.113.1");
+    ann.register("ann");
+    ann.log_in("ann", PASSWORD);
+    let private = |person: &mut Person| person.ask("GET", "/private/x", &Value::Null);
+    assert_eq!((ann.uses_the_service(), private(&mut ann).status), (200, 200));
+    run_json(&["sessions", "end", "ann"], &gate.config, "");
+    assert_eq!(ann.uses_the_service(), 200);
+    assert_eq!(code(&private(&mut ann)), "ERR_SESSION_EXPIRED");
+    assert_eq!(ann.log_in("ann", PASSWORD).status, 200, "and logs in again");
+    assert_eq!(private(&mut ann).status, 200);
 }
 
 /// Row 111: more logins at once than may be hashed get 503 at once, and other requests are not slower for it.

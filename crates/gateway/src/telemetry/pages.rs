@@ -74,6 +74,7 @@ fn health(gate: &Gate) -> Response<Bytes> {
         "overload": overload(gate),
         "read_only": crate::control::read_only::routes(gate),
         "store": gate.keeper.status(),
+        "accounts": gate.accounts.as_ref().map_or("off", |accounts| accounts.keeper.status()),
         "permissions": gate.permissions.status(),
         "upstreams": upstreams,
     });

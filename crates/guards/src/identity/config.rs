@@ -18,7 +18,7 @@ pub struct Config {
     /// Whether requests without a credential are refused. A credential that is sent must be valid either way.
     /// Default: false.
     pub required: Option<bool>,
-    /// Which credentials are looked at: `jwt`. Others are left to the service. Default: everything that is configured;
+    /// Which credentials are looked at: `jwt`, `session`, `api_key`. Others are left to the service. Default: everything that is configured;
     /// an empty list turns identity off.
     pub accept: Option<Vec<Accepted>>,
     /// Whether the service gets the `Authorization` field that was checked here. Default: `keep`.
@@ -34,7 +34,7 @@ pub struct OfRoute {
     /// Whether requests without a credential are refused. A credential that is sent must be valid either way.
     /// Default: what `identity.required` says.
     pub required: Option<bool>,
-    /// Which credentials are looked at: `jwt`. Others are left to the service. Default: what `identity.accept` says; an
+    /// Which credentials are looked at: `jwt`, `session`, `api_key`. Others are left to the service. Default: what `identity.accept` says; an
     /// empty list turns identity off here.
     pub accept: Option<Vec<Accepted>>,
     /// Whether the service gets the `Authorization` field that was checked here. Default: what `identity.authorization` says.

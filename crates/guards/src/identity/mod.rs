@@ -5,11 +5,15 @@
 //! and keys of its issuer, `iss`, `aud`, `exp`, `nbf`, `iat`, `typ`, required claims), and gives the guards below one
 //! identity: user, tenant, roles, plan, scopes. The service gets it as `X-Portcullis-User`, `-Tenant`, `-Roles` and `-Auth`;
 //! no client can send these. A verified token is remembered until it expires. Tokens in the query or a body are never read.
+//! Where the gateway has accounts of its own, their sessions (a cookie, or a bearer that begins with `ps_`) and API keys
+//! (`X-API-Key` or a bearer that begins with `pk_`) are read as well, and answered from memory.
 //!
 //! # Refuses when
 //! No credential is sent where one is required: 401 `ERR_UNAUTHENTICATED`. One is sent and not valid, required or not: 401
 //! `ERR_TOKEN_INVALID`, or `ERR_TOKEN_EXPIRED` where only its time is over. Several `Authorization` fields, or two credentials
-//! of different people: 400 `ERR_CREDENTIAL_CONFLICT`. Every 401 carries `WWW-Authenticate: Bearer` (RFC 6750).
+//! of different people: 400 `ERR_CREDENTIAL_CONFLICT`. A session that is over is 401 `ERR_SESSION_EXPIRED` where one is required
+//! and nobody elsewhere, because browsers go on sending its cookie; one from elsewhere is 401 `ERR_SESSION_MISMATCH` as
+//! `sessions.bind` says; a key that is unknown or over is 401 `ERR_API_KEY_INVALID`. Every 401 carries `WWW-Authenticate: Bearer` (RFC 6750).
 //!
 //! # Remembers
 //! Verified tokens until they expire, under a keyed hash and never themselves, at most `identity.jwt.memory` bytes; they are

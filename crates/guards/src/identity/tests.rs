@@ -290,6 +290,21 @@ fn several_sources_speak_of_one_person_or_not_at_all() {
     }
 }
 
+/// Browsers go on sending the cookie of a session that is over, also to the page where people log in.
+#[test]
+fn a_session_that_is_over_is_nobody_where_nobody_must_be_known() {
+    let over = || (CredentialKind::Session, Said::Refused(Code::SessionExpired, "over"));
+    let elsewhere = || (CredentialKind::Session, Said::Refused(Code::SessionMismatch, "elsewhere"));
+    assert_eq!(decide(false, [over()]), Decision::Anonymous);
+    let refused = |code, rule| Decision::Refuse(Some(CredentialKind::Session), code, rule);
+    assert_eq!(decide(true, [over()]), refused(Code::SessionExpired, "over"));
+    assert_eq!(decide(false, [elsewhere()]), refused(Code::SessionMismatch, "elsewhere"));
+    // It frees nobody from what else is wrong.
+    let forged = (CredentialKind::Jwt, Said::Refused(Code::TokenInvalid, "x"));
+    let expected = Decision::Refuse(Some(CredentialKind::Jwt), Code::TokenInvalid, "x");
+    assert_eq!(decide(false, [over(), forged]), expected);
+}
+
 proptest! {
     /// Whatever sources say, a request passes as somebody only when one said so and none said otherwise.
     #[test]
