@@ -52,10 +52,22 @@ const TOOLS: &[Tool] = &[
     tool(From::Debian, "slowhttptest", "slowhttptest", "many slow clients, for `cargo xtask slow`"),
     tool(From::Node, "json-server@0.17.4", "node/node_modules/json-server", "a public service in Node"),
     tool(
+        From::Node,
+        "oidc-provider@8.8.1 jose@5.9.6",
+        "node/node_modules/oidc-provider",
+        "an issuer of tokens, and a library",
+    ),
+    tool(
         From::Python,
         "httpbin==0.10.2 gunicorn==23.0.0 requests==2.32.3",
         "python/lib/python3/httpbin",
         "a public service and a client in Python",
+    ),
+    tool(
+        From::Python,
+        "PyJWT==2.10.1 cryptography==44.0.0",
+        "python/lib/python3/jwt",
+        "a second library that makes tokens",
     ),
     tool(From::Python, "h2==4.3.0 websockets==15.0.1", "python/lib/python3/h2", "clients of HTTP/2 and WebSocket"),
     tool(From::Debian, "nghttp2-client", "h2load", "a second client of HTTP/2"),
@@ -70,6 +82,7 @@ const TOOLS: &[Tool] = &[
         "go/go-httpbin",
         "a public service in Go",
     ),
+    tool(From::Go, "github.com/golang-jwt/jwt/v5/cmd/jwt@v5.2.2", "go/jwt", "a third library that makes tokens"),
     tool(From::Cargo, "cargo-deny", "bin/cargo-deny", "holds licences and banned versions"),
     tool(From::Cargo, "cargo-fuzz", "bin/cargo-fuzz", "builds the fuzz targets"),
 ];
@@ -142,7 +155,8 @@ fn install(tool: &Tool) -> anyhow::Result<()> {
             let prefix = tools.join("node");
             std::fs::create_dir_all(&prefix)?;
             process::run(
-                program(&["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", tool.package])
+                program(&["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"])
+                    .args(tool.package.split(' '))
                     .arg("--prefix")
                     .arg(prefix),
             )

@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod explain;
 pub mod keeper;
+pub mod keys;
 pub mod life;
 pub mod listen;
 pub mod permissions;

@@ -33,6 +33,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, StorePlace};
 use crate::control;
 use crate::keeper::{Keeper, StoreFailure};
+use crate::keys;
 use crate::life::{Gate, Stage};
 use crate::listen;
 use crate::permissions;
@@ -168,6 +169,7 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     let bound = listeners.bound.clone();
     let gate = Gate::new(clock, Arc::clone(&log), ground, running).kept_by(keeper).permitting_by(permissions);
     let gate = Arc::new(gate.noting_in(acts).with_accounts(accounts));
+    let wanted_keys = keys::announce(&gate);
     let (ended, cores) = mpsc::channel(workers);
     for (index, data) in listeners.per_core.into_iter().enumerate() {
         let (gate, ended) = (Arc::clone(&gate), ended.clone());
@@ -191,6 +193,7 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
             control.place
         });
         tokio::task::spawn_local(acme::keep(Arc::clone(&gate)));
+        tokio::task::spawn_local(keys::keep(Arc::clone(&gate), wanted_keys));
         tokio::task::spawn_local(pressure::watch(Arc::clone(&gate), sight));
         let keeping = Arc::clone(&gate);
         tokio::task::spawn_local(async move { keeping.keeper.keep(&keeping.clock, &keeping.log).await });

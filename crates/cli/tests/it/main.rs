@@ -10,6 +10,7 @@ mod differential;
 mod edge;
 mod faults;
 mod hostile;
+mod identity;
 mod life;
 mod misbehaving;
 mod overload;

@@ -11,18 +11,23 @@ use serde_json::Value;
 
 use crate::{BINARY, misbehaving};
 
-fn tools() -> PathBuf {
+pub(crate) fn tools() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools")
 }
 
 /// A service as a process.
-struct Service {
-    address: SocketAddr,
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
     child: Child,
 }
 
 impl Service {
-    fn start(program: &Path, words: &[String], address: SocketAddr) -> Service {
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn start(program: &Path, words: &[String], address: SocketAddr) -> Service {
         let child = Command::new(program)
             .args(words)
             .stdout(Stdio::null())
@@ -53,7 +58,7 @@ fn gate_before(service: &Service) -> Gate {
 }
 
 /// Runs a client and returns what it printed.
-fn client(program: &str, words: &[&str]) -> String {
+pub(crate) fn client(program: &str, words: &[&str]) -> String {
     let output = Command::new(program).args(words).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

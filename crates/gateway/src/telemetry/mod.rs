@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 use portcullis_core::metric::{Declaration, Kind, Label, Registry, Values};
 
 use crate::keeper;
+use crate::keys;
 use crate::life::{Gate, LAST_RELOAD_SUCCESS};
 use crate::permissions;
 use crate::proxy::concurrency;
@@ -52,6 +53,7 @@ pub const ALL: &[&Declaration] = &[
     &keeper::OPERATIONS,
     &keeper::DURATION,
     &permissions::CHECK_DURATION,
+    &keys::JWKS_AGE,
     &targets::TARGET_UP,
     &targets::EJECTIONS,
     &targets::CHECKS,

@@ -73,6 +73,7 @@ fn health(gate: &Gate) -> Response<Bytes> {
         },
         "overload": overload(gate),
         "read_only": crate::control::read_only::routes(gate),
+        "issuers": crate::keys::health(gate, &gate.clock.now()),
         "store": gate.keeper.status(),
         "accounts": gate.accounts.as_ref().map_or("off", |accounts| accounts.keeper.status()),
         "permissions": gate.permissions.status(),
@@ -116,6 +117,7 @@ fn metrics(gate: &Gate) -> Response<Bytes> {
     gate.ground.breakers.refresh(gate.clock.now().monotonic_nanos);
     gate.running().concurrency.show();
     gate.ground.read_only.refresh(gate.clock.now().monotonic_nanos);
+    crate::keys::show(gate, &gate.ground.metrics, &gate.clock.now());
     let mut response = Response::new(Bytes::from(gate.ground.metrics.render()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
     response

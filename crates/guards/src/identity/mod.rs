@@ -20,7 +20,9 @@
 //! forgotten when their key leaves the issuer's set or the issuer's config changes.
 //!
 //! # If a dependency fails
-//! It has none: keys are read from files when the config is.
+//! Keys at an address are used for `jwks.keep` while their issuer cannot be reached. A token of a key that is not known then,
+//! or too old: 503 `ERR_KEYS_UNAVAILABLE`, never 401. A request whose key is unknown waits for one fetch, bounded in time and
+//! number.
 //!
 //! # Cost
 //! Nothing where identity is not configured. A remembered token costs one hash over its text and one look-up, a new one a

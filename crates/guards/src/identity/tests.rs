@@ -187,7 +187,10 @@ fn mistakes_name_their_key() {
         of(jwt::IssuerConfig { algorithms, jwks: None, secret: Some(text.into()), ..issuer() })
     };
     let at = |key: &str| vec![format!("identity.jwt.issuers[0].{key}")];
-    let nowhere = jwt::JwksConfig { file: Some("/nonexistent/keys.json".into()) };
+    let nowhere = jwt::JwksConfig { file: Some("/nonexistent/keys.json".into()), ..Default::default() };
+    let jwks = |jwks: jwt::JwksConfig| jwt::IssuerConfig { jwks: Some(jwks), ..issuer() };
+    let url = || jwt::JwksConfig { url: Some("https://id.example.com/keys".to_owned()), ..Default::default() };
+    let at_url = |text: &str| jwks(jwt::JwksConfig { url: Some(text.to_owned()), ..Default::default() });
     let day = |days: u64| Some(std::time::Duration::from_secs(days * 86_400).into());
     for (config, expected) in [
         (of(issuer()), vec![]),
@@ -199,6 +202,17 @@ fn mistakes_name_their_key() {
         (of(jwt::IssuerConfig { jwks: None, ..issuer() }), at("jwks")),
         (of(jwt::IssuerConfig { jwks: Some(jwt::JwksConfig::default()), ..issuer() }), at("jwks.file")),
         (of(jwt::IssuerConfig { jwks: Some(nowhere), ..issuer() }), at("jwks.file")),
+        (of(at_url("http://127.0.0.1:1/keys")), vec![]),
+        (of(at_url("https://id.example.com/keys?x=1")), vec![]),
+        (of(at_url("http://id.example.com/keys")), at("jwks.url")),
+        (of(at_url("ftp://id.example.com/keys")), at("jwks.url")),
+        (of(at_url("https://user:password@id.example.com/keys")), at("jwks.url")),
+        (of(at_url("/keys")), at("jwks.url")),
+        (of(jwks(jwt::JwksConfig { refresh: day(2), keep: day(3), ..url() })), at("jwks.refresh")),
+        (of(jwks(jwt::JwksConfig { keep: Some(std::time::Duration::from_secs(9).into()), ..url() })), at("jwks.keep")),
+        (of(jwks(jwt::JwksConfig { cooldown: day(1), ..url() })), at("jwks.cooldown")),
+        (of(jwks(jwt::JwksConfig { ca: Some("/nonexistent/ca.pem".into()), ..url() })), at("jwks.ca")),
+        (of(jwks(jwt::JwksConfig { file: Some("keys.json".into()), ..url() })), at("jwks.url")),
         (of(jwt::IssuerConfig { secret: Some(minted::SECRET.into()), ..issuer() }), at("secret")),
         (of(jwt::IssuerConfig { algorithms: vec![HS256], ..issuer() }), at("jwks")),
         (of(jwt::IssuerConfig { algorithms: vec![HS256], jwks: None, ..issuer() }), at("secret")),

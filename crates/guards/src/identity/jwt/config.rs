@@ -62,8 +62,31 @@ pub struct IssuerConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JwksConfig {
-    /// A file with a JSON Web Key Set. Read at start and again when it changes. Must be given.
+    /// A file with a JSON Web Key Set. Read at start and again when it changes. This or `url`.
     pub file: Option<PathBuf>,
+    /// An address that answers with one: `https://`, or `http://` on this machine itself. Redirects are not followed. The
+    /// gateway fetches it; a tower layer does not, and answers 503.
+    pub url: Option<String>,
+    /// With `url`: a PEM file of the authorities that may sign its certificate. Default: the operating system's.
+    pub ca: Option<PathBuf>,
+    /// With `url`: how often it is fetched; sooner where the issuer's `max-age` says so. Default: 15m. Bounds: 1s to 24h.
+    pub refresh: Option<Duration>,
+    /// With `url`: the least time between two fetches because tokens name keys that nobody knows; and the first pause after a
+    /// failure. Default: 30s. Bounds: 1s to 1h.
+    pub cooldown: Option<Duration>,
+    /// With `url`: how old the known keys may be while the issuer cannot be reached; after that 503. Default: 24h. Bounds:
+    /// `refresh` to 30d.
+    pub keep: Option<Duration>,
+}
+
+/// Keys at an address, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RemoteRules {
+    pub(crate) url: String,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) refresh: StdDuration,
+    pub(crate) cooldown: StdDuration,
+    pub(crate) keep: StdDuration,
 }
 
 /// Which claims say what: names, or paths with dots (`realm_access.roles`). A claim whose own name has dots is found first.
@@ -185,7 +208,15 @@ pub(crate) struct Rules {
 pub(crate) struct Prepared {
     pub(crate) config: IssuerConfig,
     pub(crate) rules: Rules,
-    pub(crate) keys: Vec<Key>,
+    pub(crate) keys: Keys,
+}
+
+/// The keys of an issuer.
+pub(crate) enum Keys {
+    /// Those that are there now.
+    Here(Vec<Key>),
+    /// To be fetched.
+    At(RemoteRules),
 }
 
 impl Config {
@@ -215,8 +246,9 @@ impl Config {
                 wrong("issuer", format!("`{}` is listed twice", config.issuer));
             }
             let rules = config.rules(kept, &mut wrong);
-            let keys = config.keys(folder, &mut wrong);
-            prepared.push(Prepared { config: config.clone(), rules, keys });
+            if let Some(keys) = config.keys(folder, &mut wrong) {
+                prepared.push(Prepared { config: config.clone(), rules, keys });
+            }
         }
         if mistakes.is_empty() { Ok(prepared) } else { Err(mistakes) }
     }
@@ -228,7 +260,7 @@ impl Config {
 
     /// The files that it names.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.issuers.iter().filter_map(|issuer| issuer.jwks.as_ref()?.file.as_ref())
+        self.issuers.iter().filter_map(|issuer| issuer.jwks.as_ref()).flat_map(|jwks| jwks.file.iter().chain(&jwks.ca))
     }
 }
 
@@ -282,52 +314,105 @@ impl IssuerConfig {
         }
     }
 
-    /// The keys that are there now.
-    fn keys(&self, folder: &Path, wrong: &mut impl FnMut(&str, String)) -> Vec<Key> {
+    /// Its keys; `None` after telling what is wrong.
+    fn keys(&self, folder: &Path, wrong: &mut impl FnMut(&str, String)) -> Option<Keys> {
         let least_secret = self.algorithms.iter().filter_map(|algorithm| algorithm.secret_bytes()).max();
         let has_public = self.algorithms.iter().any(|algorithm| algorithm.secret_bytes().is_none());
         if least_secret.is_some() && has_public {
             let message = "a secret and public keys do not go together: whoever knows a public key could sign with it";
             wrong("algorithms", message.to_owned());
-            return Vec::new();
+            return None;
         }
         match (&self.secret, &self.jwks, least_secret) {
             (Some(secret), None, Some(least)) => {
                 if secret.expose().len() < least {
                     wrong("secret", format!("must have at least {least} bytes"));
-                    return Vec::new();
+                    return None;
                 }
-                vec![Key::of_secret(secret)]
+                Some(Keys::Here(vec![Key::of_secret(secret)]))
             }
-            (None, Some(jwks), None) => match &jwks.file {
-                Some(file) => read(&folder.join(file)).unwrap_or_else(|message| {
-                    wrong("jwks.file", message);
-                    Vec::new()
-                }),
-                None => {
-                    wrong("jwks.file", "must be given: a file with a JSON Web Key Set".to_owned());
-                    Vec::new()
+            (None, Some(jwks), None) => match (&jwks.file, &jwks.url) {
+                (Some(file), None) => {
+                    read(&folder.join(file)).map_err(|message| wrong("jwks.file", message)).ok().map(Keys::Here)
+                }
+                (None, Some(url)) => jwks.remote(url, folder, wrong).map(Keys::At),
+                (Some(_), Some(_)) => {
+                    wrong("jwks.url", "is given beside `file`: keys come from one place".to_owned());
+                    None
+                }
+                (None, None) => {
+                    wrong("jwks.file", "must be given, or `url`: where the key set is".to_owned());
+                    None
                 }
             },
             (_, Some(_), Some(_)) => {
                 wrong("jwks", "HS256, HS384 and HS512 take no key set: write `secret`".to_owned());
-                Vec::new()
+                None
             }
             (Some(_), _, None) if has_public => {
                 wrong("secret", "only HS256, HS384 and HS512 have a secret".to_owned());
-                Vec::new()
+                None
             }
             (None, None, None) if has_public => {
                 wrong("jwks", "must be given: where the public keys are".to_owned());
-                Vec::new()
+                None
             }
             (None, None, Some(_)) => {
                 wrong("secret", "must be given with HS256, HS384 and HS512".to_owned());
-                Vec::new()
+                None
             }
             // No algorithm at all, which is told already.
-            _ => Vec::new(),
+            _ => None,
         }
+    }
+}
+
+impl JwksConfig {
+    /// Checks everything about an address; `None` after telling what is wrong.
+    fn remote(&self, url: &str, folder: &Path, wrong: &mut impl FnMut(&str, String)) -> Option<RemoteRules> {
+        let mut is_wrong = false;
+        let mut wrong = |key: &str, message: String| {
+            is_wrong = true;
+            wrong(key, message);
+        };
+        if let Err(message) = check_url(url) {
+            wrong("jwks.url", message);
+        }
+        if let Some(ca) = &self.ca
+            && let Err(error) = std::fs::metadata(folder.join(ca))
+        {
+            wrong("jwks.ca", format!("{} cannot be read: {error}", folder.join(ca).display()));
+        }
+        let mut time = |key: &str, written: Option<Duration>, default: u64, from: u64, to: u64| {
+            let time = written.map_or(StdDuration::from_secs(default), |time| *time);
+            let (from, to) = (StdDuration::from_secs(from), StdDuration::from_secs(to));
+            if !(from..=to).contains(&time) {
+                let (from, to) = (Duration::from(from), Duration::from(to));
+                wrong(&format!("jwks.{key}"), format!("must be between {from} and {to}"));
+            }
+            time
+        };
+        let refresh = time("refresh", self.refresh, 900, 1, 86_400);
+        let cooldown = time("cooldown", self.cooldown, 30, 1, 3600);
+        let keep = time("keep", self.keep, 86_400.max(refresh.as_secs()), refresh.as_secs(), 30 * 86_400);
+        let rules = RemoteRules { url: url.to_owned(), ca: self.ca.clone(), refresh, cooldown, keep };
+        (!is_wrong).then_some(rules)
+    }
+}
+
+/// Who can change what comes over the wire can let anybody in, so only this machine is spoken to in plain text.
+fn check_url(url: &str) -> Result<(), String> {
+    let uri: http::Uri = url.parse().map_err(|error| format!("`{url}` is no address: {error}"))?;
+    let host = uri.host().unwrap_or_default();
+    let is_here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+    let has_password = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    match uri.scheme_str() {
+        _ if host.is_empty() => Err(format!("`{url}` has no host")),
+        _ if has_password => Err("a user or password has no place in it".to_owned()),
+        Some("https") => Ok(()),
+        Some("http") if is_here => Ok(()),
+        Some("http") => Err("must be https: over plain http anybody on the way could put in their own keys".to_owned()),
+        _ => Err("must begin with https://".to_owned()),
     }
 }
 

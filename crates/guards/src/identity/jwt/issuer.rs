@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 
 use super::config::{Algorithm, IssuerConfig, Rules};
 use super::keys::Key;
+use super::remote::Remote;
 
 /// Most keys that are tried where a token does not say which: each may cost a verification.
 const MOST_TRIED: usize = 4;
@@ -21,6 +22,8 @@ pub(crate) struct Issuer {
     pub(crate) config: IssuerConfig,
     pub(crate) rules: Rules,
     keys: ArcSwap<Vec<Arc<Key>>>,
+    /// Where its keys come from, if not from the config.
+    pub(super) remote: Option<Arc<Remote>>,
 }
 
 impl fmt::Debug for Issuer {
@@ -41,8 +44,8 @@ pub(super) enum Signer {
 
 impl Issuer {
     /// An issuer without keys; [`Issuer::adopt`] gives it some.
-    pub(crate) fn new(config: IssuerConfig, rules: Rules) -> Issuer {
-        Issuer { config, rules, keys: ArcSwap::default() }
+    pub(crate) fn new(config: IssuerConfig, rules: Rules, remote: Option<Remote>) -> Issuer {
+        Issuer { config, rules, keys: ArcSwap::default(), remote: remote.map(Arc::new) }
     }
 
     /// From now on these are its keys.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::config::Algorithm;
 
 /// The largest key set, in bytes.
-pub(crate) const SET_BYTES: usize = 256 * 1024;
+pub const SET_BYTES: usize = 256 * 1024;
 /// Most keys of a set.
 const MOST_KEYS: usize = 64;
 

@@ -1,6 +1,7 @@
 //! Tokens: every rule by a table, the published vectors, and what no mutation may get through.
 
 mod attacks;
+mod fetched;
 pub(crate) mod keys;
 mod vectors;
 
@@ -48,7 +49,7 @@ pub(crate) fn issuer() -> IssuerConfig {
         issuer: ISSUER.to_owned(),
         audience: vec!["api".to_owned()],
         algorithms: Algorithm::ALL.into_iter().filter(|algorithm| algorithm.secret_bytes().is_none()).collect(),
-        jwks: Some(JwksConfig { file: Some(file_of(&key_set())) }),
+        jwks: Some(JwksConfig { file: Some(file_of(&key_set())), ..JwksConfig::default() }),
         claims: ClaimsConfig { tenant: Some("tenant".to_owned()), plan: Some("plan".to_owned()), ..Default::default() },
         ..IssuerConfig::default()
     }

@@ -108,6 +108,7 @@ fn rows_69_70_74_75_and_82_headers_that_ask_for_something() {
         jwks: Some(JwksConfig {
             file: Some(file_of(&json!({ "keys": [{ "kty": "RSA", "n": keys::RSA_N, "e": "AQAB" },
                 { "kty": "EC", "crv": "P-256", "x": keys::P384_X.get(..0), "y": "" , "use": "enc" }] }))),
+            ..JwksConfig::default()
         }),
         ..issuer()
     };
@@ -219,7 +220,10 @@ fn rows_77_and_78_keys_that_anybody_could_sign_with_are_refused_when_they_are_re
     assert_eq!(parse(&vec![b' '; super::super::keys::SET_BYTES + 1]).unwrap_err(), WrongSet::TooLarge);
     // A key that says its algorithm is for no other.
     let only = json!({ "keys": [{ "kty": "RSA", "n": keys::RSA_N, "e": "AQAB", "alg": "RS256" }] });
-    let source = source_of(vec![IssuerConfig { jwks: Some(JwksConfig { file: Some(file_of(&only)) }), ..issuer() }]);
+    let source = source_of(vec![IssuerConfig {
+        jwks: Some(JwksConfig { file: Some(file_of(&only)), ..JwksConfig::default() }),
+        ..issuer()
+    }]);
     assert_eq!(rule(&source, &mint(&claims(), Algorithm::RS256)), "good");
     assert_eq!(rule(&source, &mint(&claims(), Algorithm::PS256)), "unknown_key");
 }
