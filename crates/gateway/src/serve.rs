@@ -435,6 +435,7 @@ async fn stay(
                 if let Some(accounts) = &gate.accounts {
                     accounts.service.tick(&gate.clock.now());
                 }
+                gate.ground.tokens.revocations().tick(gate.clock.now().unix_millis / 1000);
                 if source.as_deref_mut().is_some_and(ConfigSource::has_changed) {
                     reload(gate, source.as_deref_mut(), "file");
                 }

@@ -15,6 +15,7 @@ mod reload;
 mod roles;
 mod run;
 mod sessions;
+mod tokens;
 mod validate;
 
 use std::process::ExitCode;
@@ -58,6 +59,9 @@ pub(crate) enum Command {
     /// Make, show and revoke API keys of an account.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Withdraw JSON Web Tokens before they expire, and show what is withdrawn.
+    #[command(subcommand)]
+    Tokens(tokens::Command),
     /// Make the running gateway read its config again, and tell whether it took it.
     Reload(reload::Arguments),
     /// Exit 0 when the running gateway is ready, 1 when not: for Docker's HEALTHCHECK.
@@ -87,6 +91,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Accounts(command) => accounts::run(command),
         Command::Sessions(command) => sessions::run(command),
         Command::Keys(command) => keys::run(command),
+        Command::Tokens(command) => tokens::run(command),
         Command::Reload(arguments) => reload::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Version => {

@@ -37,7 +37,7 @@ catalogue! {
     Unauthenticated = 1001 "ERR_UNAUTHENTICATED" 401 Low Info "identity" "Authentication is required.";
     TokenInvalid = 1002 "ERR_TOKEN_INVALID" 401 Medium Info "identity" "The access token is not valid.";
     TokenExpired = 1003 "ERR_TOKEN_EXPIRED" 401 Low Info "identity" "The access token has expired.";
-    TokenRevoked = 1004 "ERR_TOKEN_REVOKED" 401 Medium Warn "" "The access token has been revoked.";
+    TokenRevoked = 1004 "ERR_TOKEN_REVOKED" 401 Medium Warn "identity" "The access token has been revoked.";
     CredentialsInvalid = 1005 "ERR_CREDENTIALS_INVALID" 401 Medium Info "accounts" "The credentials are not valid.";
     SessionExpired = 1006 "ERR_SESSION_EXPIRED" 401 Low Info "accounts" "The session has ended. Log in again.";
     SessionMismatch = 1007 "ERR_SESSION_MISMATCH" 401 High Warn "accounts" "The session does not belong to this client.";

@@ -16,6 +16,7 @@ mod permissions;
 pub mod read_only;
 pub mod routes;
 pub mod socket;
+mod tokens;
 
 use std::convert::Infallible;
 use std::io;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{accounts, acts, bans, explain, life, openapi, permissions, read_only};
+use super::{accounts, acts, bans, explain, life, openapi, permissions, read_only, tokens};
 use crate::life::Gate;
 
 /// What can be asked.
@@ -53,6 +53,8 @@ pub static ROUTES: &[Row] = &[
     Row { method: Method::GET, path: "/api/v1/keys/{}", action: "keys.list", handle: accounts::list_keys },
     Row { method: Method::POST, path: "/api/v1/keys/{}", action: "keys.add", handle: accounts::add_key },
     Row { method: Method::DELETE, path: "/api/v1/keys/{}", action: "keys.remove", handle: accounts::revoke_key },
+    Row { method: Method::GET, path: "/api/v1/tokens/revoked", action: "tokens.list", handle: tokens::list },
+    Row { method: Method::POST, path: "/api/v1/tokens/revoked", action: "tokens.revoke", handle: tokens::revoke },
 ];
 
 /// One thing that can be asked.

@@ -10,14 +10,16 @@
 //!
 //! # Refuses when
 //! No credential is sent where one is required: 401 `ERR_UNAUTHENTICATED`. One is sent and not valid, required or not: 401
-//! `ERR_TOKEN_INVALID`, or `ERR_TOKEN_EXPIRED` where only its time is over. Several `Authorization` fields, or two credentials
+//! `ERR_TOKEN_INVALID`, `ERR_TOKEN_EXPIRED` where only its time is over, `ERR_TOKEN_REVOKED` where it was withdrawn.
+//! Several `Authorization` fields, or two credentials
 //! of different people: 400 `ERR_CREDENTIAL_CONFLICT`. A session that is over is 401 `ERR_SESSION_EXPIRED` where one is required
 //! and nobody elsewhere, because browsers go on sending its cookie; one from elsewhere is 401 `ERR_SESSION_MISMATCH` as
 //! `sessions.bind` says; a key that is unknown or over is 401 `ERR_API_KEY_INVALID`. Every 401 carries `WWW-Authenticate: Bearer` (RFC 6750).
 //!
 //! # Remembers
 //! Verified tokens until they expire, under a keyed hash and never themselves, at most `identity.jwt.memory` bytes; they are
-//! forgotten when their key leaves the issuer's set or the issuer's config changes.
+//! forgotten when their key leaves the issuer's set or the issuer's config changes. What was withdrawn (`portcullis tokens
+//! revoke`), until no such token can be valid any more, in this process only.
 //!
 //! # If a dependency fails
 //! Keys at an address are used for `jwks.keep` while their issuer cannot be reached. A token of a key that is not known then,

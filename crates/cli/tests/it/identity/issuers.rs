@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use portcullis_testkit::client::{ask, get};
-use portcullis_testkit::gate::{Gate, signal};
+use portcullis_testkit::gate::{Folder, Gate, signal};
 use portcullis_testkit::upstream::{Upstream, answer};
 use serde_json::Value;
 
@@ -37,11 +37,20 @@ fn service() -> Upstream {
 }
 
 fn gate(issuer: &Service, service: &Upstream) -> Gate {
+    Gate::start(BINARY, &config(issuer, service))
+}
+
+/// What a token says, unchecked.
+fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).expect("three parts");
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, payload).expect("base64url");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+fn config(issuer: &Service, service: &Upstream) -> String {
     let address = issuer.address;
-    Gate::start(
-        BINARY,
-        &format!(
-            "upstreams: {{ app: {{ url: \"http://{}\" }} }}
+    format!(
+        "upstreams: {{ app: {{ url: \"http://{}\" }} }}
 rate_limit: []
 preset: development
 identity:
@@ -53,8 +62,7 @@ identity:
         algorithms: [ES256]
         jwks: {{ url: \"http://{address}/jwks\", cooldown: 1s, refresh: 2s, keep: 5m }}
 ",
-            service.address
-        ),
+        service.address
     )
 }
 
@@ -133,6 +141,43 @@ fn a_real_issuers_token_opens_the_door_and_its_keys_change_under_load_without_a_
     }
     assert!(with_token(gate.data, &first).text().contains("ERR_TOKEN_INVALID"));
     assert_eq!(with_token(gate.data, &token(&issuer)).status, 200);
+}
+
+#[test]
+fn a_token_is_withdrawn_by_command_from_the_next_request_on() {
+    let (issuer, service) = (issuer(), service());
+    let folder = Folder::new();
+    let socket = folder.path().join("control.sock");
+    let config = config(&issuer, &service) + &format!("control: {{ socket: \"{}\" }}\n", socket.display());
+    let gate = Gate::start(BINARY, &config);
+    let first = token(&issuer);
+    let jti = claims(&first)["jti"].as_str().expect("it has an id").to_owned();
+    assert_eq!(with_token(gate.data, &first).status, 200);
+    let name = format!("http://{}", issuer.address);
+    let command = |words: &[&str]| {
+        let output = std::process::Command::new(BINARY)
+            .arg("tokens")
+            .args(words)
+            .args(["--socket", &socket.to_string_lossy()])
+            .output()
+            .expect("the binary runs");
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, said) = command(&["revoke", "--issuer", &name, "--id", &jti]);
+    assert_eq!(code, Some(0), "{said}");
+    let heard = with_token(gate.data, &first);
+    assert!(heard.status == 401 && heard.text().contains("ERR_TOKEN_REVOKED"), "{}", heard.text());
+    assert!(heard.field("www-authenticate").is_some_and(|field| field.contains("invalid_token")));
+    assert_eq!(with_token(gate.data, &token(&issuer)).status, 200, "others are not");
+    let second = token(&issuer);
+    let (code, said) = command(&["revoke", "--issuer", &name, "--user", "service", "--for", "1h"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(with_token(gate.data, &second).text().contains("ERR_TOKEN_REVOKED"));
+    let (_, said) = command(&["list", "--json"]);
+    let listed: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!((&listed[0]["id"], &listed[1]["user"]), (&jti.into(), &"service".into()));
+    let (code, said) = command(&["revoke", "--issuer", "https://nobody/", "--user", "service"]);
+    assert!(code == Some(1) && said.contains("no issuer of this gateway"), "{said}");
 }
 
 #[test]

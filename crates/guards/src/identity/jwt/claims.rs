@@ -37,6 +37,8 @@ pub(super) struct Times {
 pub(super) enum Bad {
     /// It was good once.
     Expired,
+    /// It was withdrawn.
+    Revoked,
     /// It breaks this rule.
     Invalid(&'static str),
 }

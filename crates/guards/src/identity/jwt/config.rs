@@ -72,7 +72,7 @@ pub struct JwksConfig {
     /// With `url`: how often it is fetched; sooner where the issuer's `max-age` says so. Default: 15m. Bounds: 1s to 24h.
     pub refresh: Option<Duration>,
     /// With `url`: the least time between two fetches because tokens name keys that nobody knows; and the first pause after a
-    /// failure. Default: 30s. Bounds: 1s to 1h.
+    /// failure. Default: 10s. Bounds: 1s to 1h.
     pub cooldown: Option<Duration>,
     /// With `url`: how old the known keys may be while the issuer cannot be reached; after that 503. Default: 24h. Bounds:
     /// `refresh` to 30d.
@@ -265,6 +265,14 @@ impl Config {
 }
 
 impl IssuerConfig {
+    /// The longest time that a token which is valid now can go on being so.
+    #[must_use]
+    pub fn longest_life(&self) -> StdDuration {
+        let lifetime = self.lifetime.map_or(StdDuration::from_secs(86_400), |lifetime| *lifetime);
+        // Issued up to a leeway ahead of our clock, and taken up to a leeway after its end; one more second for rounding.
+        lifetime + 2 * self.leeway.map_or(StdDuration::from_secs(30), |leeway| *leeway) + StdDuration::from_secs(1)
+    }
+
     fn rules(&self, kept: &[String], wrong: &mut impl FnMut(&str, String)) -> Rules {
         if !(1..=ISSUER_BYTES).contains(&self.issuer.len()) {
             wrong("issuer", format!("must be 1 to {ISSUER_BYTES} bytes: the `iss` of its tokens"));
@@ -393,7 +401,7 @@ impl JwksConfig {
             time
         };
         let refresh = time("refresh", self.refresh, 900, 1, 86_400);
-        let cooldown = time("cooldown", self.cooldown, 30, 1, 3600);
+        let cooldown = time("cooldown", self.cooldown, 10, 1, 3600);
         let keep = time("keep", self.keep, 86_400.max(refresh.as_secs()), refresh.as_secs(), 30 * 86_400);
         let rules = RemoteRules { url: url.to_owned(), ca: self.ca.clone(), refresh, cooldown, keep };
         (!is_wrong).then_some(rules)

@@ -14,6 +14,7 @@ mod json;
 mod keys;
 mod remembered;
 mod remote;
+mod revoked;
 #[cfg(test)]
 pub(crate) mod tests;
 mod token;
@@ -30,6 +31,7 @@ use portcullis_core::refusal::Code;
 pub use config::{Algorithm, ClaimsConfig, Config, IssuerConfig, JwksConfig};
 pub use keys::SET_BYTES as KEY_SET_BYTES;
 pub use remote::Seen;
+pub use revoked::{NotRevoked, Revocation, Revocations, Subject as RevokedSubject};
 
 use super::metrics::Counts;
 use super::source::{Found, Source};
@@ -47,6 +49,7 @@ pub struct Tokens {
     remembered: Remembered,
     issuers: Mutex<Vec<Arc<Issuer>>>,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    revocations: Revocations,
 }
 
 /// A key set that is to be fetched now. Ended by [`Fetch::end`]; dropped without, it has failed.
@@ -60,7 +63,12 @@ pub struct Fetch {
 impl Default for Tokens {
     fn default() -> Tokens {
         // The bound is the config's as soon as one begins.
-        Tokens { remembered: Remembered::new(1 << 20), issuers: Mutex::default(), wake: OnceLock::new() }
+        Tokens {
+            remembered: Remembered::new(1 << 20),
+            issuers: Mutex::default(),
+            wake: OnceLock::new(),
+            revocations: Revocations::default(),
+        }
     }
 }
 
@@ -81,6 +89,12 @@ impl Tokens {
         if let Some(wake) = self.wake.get() {
             wake();
         }
+    }
+
+    /// What was withdrawn before it expired.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     fn issuers(&self) -> Vec<Arc<Issuer>> {
@@ -213,6 +227,10 @@ impl JwtSource {
             return None;
         }
         Some(match verified.times.check(now.unix_millis / 1000) {
+            Ok(()) if self.tokens.revocations.holds(&verified.identity, verified.times.issued) => {
+                self.tokens.remembered.remove(digest);
+                Err(Bad::Revoked)
+            }
             Ok(()) => Ok(Arc::clone(&verified.identity)),
             Err(bad) => {
                 self.tokens.remembered.remove(digest);
@@ -244,6 +262,9 @@ impl JwtSource {
         let second = now.unix_millis / 1000;
         let accepted = claims::check(&token.claims, &issuer.rules, second).map_err(Trouble::Bad)?;
         let identity = Identity::new(CredentialKind::Jwt, accepted.claims).map_err(|_| bad("claim_bounds"))?;
+        if self.tokens.revocations.holds(&identity, accepted.times.issued) {
+            return Err(Trouble::Bad(Bad::Revoked));
+        }
         Ok(Verified { identity: Arc::new(identity), issuer: Arc::clone(issuer), key, times: accepted.times })
     }
 }
@@ -333,6 +354,7 @@ enum Trouble {
 
 fn refused(bad: Bad) -> Found {
     match bad {
+        Bad::Revoked => Found::Refused(Code::TokenRevoked, "revoked"),
         Bad::Expired => Found::Refused(Code::TokenExpired, "expired"),
         Bad::Invalid(rule) => Found::Refused(Code::TokenInvalid, rule),
     }

@@ -94,9 +94,11 @@ impl Remote {
             if state.waiting.len() >= MOST_WAITING {
                 return Hope::Outage(until_next);
             }
-            state.is_wanted |= may_begin;
             // A refresh that was on its way already may bring what was true before the key was made: the one after it counts.
-            let rounds = u64::from(state.is_on_its_way && may_begin);
+            // Where nothing is known yet, whatever it brings is news.
+            let is_another = may_begin && state.fetched_nanos.is_some();
+            state.is_wanted |= is_another || !state.is_on_its_way;
+            let rounds = u64::from(state.is_on_its_way && is_another);
             return Hope::Wait(NextRound { remote: Arc::clone(self), after: state.rounds + rounds });
         }
         if state.error.is_some() { Hope::Outage(until_next) } else { Hope::None }
@@ -125,7 +127,8 @@ impl Remote {
             return false;
         }
         state.is_on_its_way = true;
-        if std::mem::take(&mut state.is_wanted) {
+        // The first one is due to nobody's unknown key.
+        if std::mem::take(&mut state.is_wanted) && state.fetched_nanos.is_some() {
             state.asked_nanos = Some(now.monotonic_nanos);
         }
         true

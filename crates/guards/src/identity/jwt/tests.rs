@@ -4,6 +4,7 @@ mod attacks;
 mod fetched;
 pub(crate) mod keys;
 mod vectors;
+mod withdrawn;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -131,6 +131,12 @@ fn the_first_request_waits_for_the_keys_and_many_wait_for_one_fetch() {
     }
     assert_eq!(told(stage.source.look_again(&exchange(0), Some(&token()))), "ada");
     assert_eq!(stage.ask(1, &token()), "ada");
+    // Who waited for the first keys has not used up the one question about an unknown one.
+    assert!(!stage.fetch(1, None), "and nobody wants another fetch");
+    let mut header = json!({ "alg": "ES256", "kid": "new" });
+    assert_eq!(stage.ask(1, &sign(&header.to_string(), &claims().to_string(), Algorithm::ES256)), "waits");
+    header["kid"] = json!("p256");
+    assert_eq!(stage.ask(1, &sign(&header.to_string(), &claims().to_string(), Algorithm::ES256)), "ada");
 }
 
 #[test]
