@@ -475,7 +475,7 @@ fn a_store_that_fails_refuses_new_logins_with_503_and_keeps_sessions() {
     ann.register("ann");
     ann.log_in("ann", PASSWORD);
     let database = gate.config.with_file_name("portcullis.db");
-    let sql = "CREATE TRIGGER full BEFORE INSERT ON sessions BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+    let sql = "CREATE TRIGGER full BEFORE INSERT ON accounts BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
     let done = Command::new("python3")
         .args(["-c", "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"])
         .args([database.as_os_str(), sql.as_ref()])
