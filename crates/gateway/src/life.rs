@@ -196,6 +196,10 @@ impl Gate {
             Ok(running) => {
                 running.tell_certificates(&self.ground.metrics);
                 running.path.begins();
+                if !running.has_upstreams_of(&old) {
+                    // What the old one answered says nothing about what the new one would.
+                    self.ground.shelf.clear();
+                }
                 self.running.store(Arc::new(running));
                 self.generation.fetch_add(1, Ordering::Release);
                 self.last_reload.set(1);

@@ -120,6 +120,15 @@ impl Running {
         route.switch_to.as_deref()
     }
 
+    /// Whether every upstream of `other` is here just as it was there.
+    #[must_use]
+    pub fn has_upstreams_of(&self, other: &Running) -> bool {
+        let is_kept = |(name, upstream): (&Arc<str>, &Arc<Upstream>)| {
+            self.upstreams.get(name).is_some_and(|own| Arc::ptr_eq(own, upstream))
+        };
+        other.upstreams.iter().all(is_kept)
+    }
+
     /// All upstreams.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.values()

@@ -204,6 +204,7 @@ impl Visit {
         } else {
             proxy::forward(self, body).await.map_err(|refusal| ("proxy", refusal))?
         };
+        self.tell_time();
         running.path.ascend(&mut self.exchange, &mut head);
         match self.exchange.instead.take() {
             None => Ok((head, stream)),
@@ -227,8 +228,15 @@ impl Visit {
             self.watch.arm(now.saturating_add(LAST_WORDS_NANOS));
         }
         let refusal = if self.upload.is_done.get() { refusal } else { refusal.closing() };
+        self.tell_time();
         let (head, bytes) = running.path.refuse(&mut self.exchange, by, refusal);
         (head, Stream::Bytes(bytes))
+    }
+
+    fn tell_time(&mut self) {
+        if self.exchange.needs_time() {
+            self.exchange.answer_nanos = Some(self.connection.core.gate.clock.now().monotonic_nanos);
+        }
     }
 
     fn answer(mut self: Box<Self>, head: ResponseHead, stream: Stream) -> Response<Answer> {

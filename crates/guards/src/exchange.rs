@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrayvec::{ArrayString, ArrayVec};
@@ -98,6 +99,8 @@ pub enum Body {
 pub struct Tap {
     most: usize,
     seen: Mutex<Seen>,
+    /// What all taps of its kind keep together, and may keep.
+    shared: Option<(Arc<AtomicUsize>, usize)>,
 }
 
 /// The first bytes of a body.
@@ -113,27 +116,56 @@ impl Tap {
     /// A tap that keeps up to `most` bytes.
     #[must_use]
     pub fn new(most: usize) -> Tap {
-        Tap { most, seen: Mutex::default() }
+        Tap { most, seen: Mutex::default(), shared: None }
+    }
+
+    /// A tap that keeps up to `most` bytes, and nothing more once all that count in `kept` keep `bound` bytes.
+    #[must_use]
+    pub fn within(most: usize, kept: Arc<AtomicUsize>, bound: usize) -> Tap {
+        Tap { most, seen: Mutex::default(), shared: Some((kept, bound)) }
     }
 
     /// Notes bytes that pass.
     pub fn feed(&self, bytes: &[u8]) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let room = self.most - seen.bytes.len();
+        let wanted = bytes.len().min(room);
         seen.is_cut |= bytes.len() > room;
-        seen.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if let Some((kept, bound)) = &self.shared {
+            let take = |taken: usize| taken.checked_add(wanted).filter(|sum| sum <= bound);
+            if seen.is_cut || kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+                seen.is_cut = true;
+                return;
+            }
+        }
+        seen.bytes.extend_from_slice(&bytes[..wanted]);
     }
 
     /// What has passed so far, leaving nothing.
     #[must_use]
     pub fn take(&self) -> Seen {
-        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        self.give_back(seen.bytes.len());
+        seen
+    }
+
+    fn give_back(&self, bytes: usize) {
+        if let Some((kept, _)) = &self.shared {
+            kept.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     /// What has passed so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        let left = self.seen.get_mut().unwrap_or_else(PoisonError::into_inner).bytes.len();
+        self.give_back(left);
     }
 }
 
@@ -218,6 +250,10 @@ pub struct Exchange {
     /// Set by `stale_if_error` on the way up: the body that goes out in place of the one that came. Whoever passes on the answer
     /// takes it.
     pub instead: Option<Bytes>,
+    /// Set by whoever asks the upstream: its answer has neither a length nor an end of its own.
+    pub ends_with_connection: bool,
+    /// Set by whoever takes the answer up, where [`Exchange::needs_time`]: monotonic nanoseconds of that moment.
+    pub answer_nanos: Option<u64>,
 
     /// Kept by `access_log` for its line: the host that the client named.
     pub logged_host: Option<HeaderValue>,
@@ -271,6 +307,8 @@ impl Exchange {
             login: None,
             stale: None,
             instead: None,
+            ends_with_connection: false,
+            answer_nanos: None,
             logged_host: None,
             logged_agent: None,
             wants_problem,
@@ -279,6 +317,12 @@ impl Exchange {
             rule: Rule::Only,
             detail: None,
         }
+    }
+
+    /// Whether a guard wants to know when the answer goes up, and not only when the request came.
+    #[must_use]
+    pub fn needs_time(&self) -> bool {
+        self.stale.is_some()
     }
 
     /// Names the rule of the decision that the calling guard is about to return.

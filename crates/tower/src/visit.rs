@@ -236,13 +236,21 @@ impl Visit {
         }
         let mut head = ResponseHead { status: parts.status, headers: parts.headers };
         let house = Arc::clone(&self.house);
+        self.tell_time();
         house.path.ascend(&mut self.exchange, &mut head);
         let body = self.exchange.instead.take().map_or(Ok(body), Err);
         Answered { head, version, extensions, body }
     }
 
+    fn tell_time(&mut self) {
+        if self.exchange.needs_time() {
+            self.exchange.answer_nanos = Some(self.house.standing.clock().now().monotonic_nanos);
+        }
+    }
+
     fn refuse<R>(&mut self, by: &'static str, refusal: Refusal) -> Answered<R> {
         let house = Arc::clone(&self.house);
+        self.tell_time();
         let (mut head, bytes) = house.path.refuse(&mut self.exchange, by, refusal.clone());
         if self.exchange.version >= Version::HTTP_2 {
             // RFC 9113, section 8.2.2: the field does not exist there.

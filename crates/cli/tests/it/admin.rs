@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use portcullis_testkit::client::{PATIENCE, Response, ask};
+use portcullis_testkit::client::{Client, PATIENCE, Response, ask};
 use portcullis_testkit::gate::{Folder, Gate, ON_FREE_PORTS};
 use serde_json::{Value, json};
 
@@ -164,7 +164,8 @@ fn an_act_is_written_down_before_it_is_done_and_survives_kill_9() {
             (text("who"), text("action"), text("target"), act["status"].as_u64().unwrap_or_default())
         })
         .collect();
-    assert_eq!(acts.last(), Some(&("token:backend", "bans.add", "POST /api/v1/bans", 200)), "{acts:?}");
+    let first = "POST /api/v1/bans network=203.0.113.9 for=1h reason=scans";
+    assert_eq!(acts.last(), Some(&("token:backend", "bans.add", first, 200)), "{acts:?}");
     assert!(acts.contains(&("token:backend", "bans.remove", "DELETE /api/v1/bans/192.0.2.1", 404)), "{acts:?}");
     let output = Command::new(BINARY).args(["audit", "list", "--config"]).arg(&gate.config).output().expect("it runs");
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -228,4 +229,39 @@ fn without_tokens_nothing_listens_and_plain_text_to_others_must_be_asked_for() {
         output.status.code() == Some(1) && said.contains("admin.address") && said.contains("dangerous_plaintext"),
         "{said}"
     );
+}
+
+#[test]
+fn a_network_can_be_shown_and_lifted_and_a_call_goes_to_its_end() {
+    let upstream = misbehaving::start();
+    let (good, line) = token("backend", &["*"]);
+    let mut gate = Gate::start_in(BINARY, Folder::new(), &config(upstream.address, &[line]));
+    let admin = gate.admin.expect("it listens");
+    let ban = json!({ "network": "198.18.0.0/15", "for": "1h" }).to_string();
+    assert_eq!(call(admin, "POST", "/api/v1/bans", &with(&good), &ban).status, 200);
+    let shown = call(admin, "GET", "/api/v1/bans/198.18.0.0%2F15", &with(&good), "");
+    assert!(shown.status == 200 && shown.text().contains("\"banned\":true"), "{}", shown.text());
+    assert_eq!(call(admin, "DELETE", "/api/v1/bans/198.18.0.0%2F15", &with(&good), "").status, 200);
+    // Whoever hangs up has asked all the same.
+    let mut hasty = Client::connect(admin);
+    let body = json!({ "network": "203.0.113.7" }).to_string();
+    hasty.send(
+        format!(
+            "POST /api/v1/bans HTTP/1.1\r\nHost: {admin}\r\n{}Content-Length: {}\r\n\r\n{body}",
+            with(&good),
+            body.len()
+        )
+        .as_bytes(),
+    );
+    drop(hasty);
+    let act = gate.wait_for("the act", |line| {
+        line["msg"] == "act" && line["target"].as_str().is_some_and(|it| it.contains("203.0.113.7"))
+    });
+    assert_eq!(act["status"], "200");
+    gate.wait_for("its line in the access log", |line| line["msg"] == "request" && line["path"] == "/api/v1/bans");
+    // Who has no token keeps no place.
+    let mut stranger = Client::connect(admin);
+    stranger.send(format!("GET /api/v1/life HTTP/1.1\r\nHost: {admin}\r\n\r\n").as_bytes());
+    assert_eq!(stranger.response().expect("an answer").status, 401);
+    assert!(stranger.is_closed());
 }

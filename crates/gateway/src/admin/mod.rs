@@ -39,12 +39,12 @@ use crate::control::routes::ROUTES;
 use crate::life::{Gate, Stage};
 
 /// Connections at once; more wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 64;
+const MOST_CONNECTIONS: usize = 256;
 /// How long one connection may carry new requests.
 const LONGEST_CONNECTION: Duration = Duration::from_secs(60);
 /// How long the last request on it may take after that.
 const LAST_REQUEST: Duration = Duration::from_secs(15);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest body of a call, in bytes.
 const MOST_BODY_BYTES: u64 = 64 * 1024;
 /// The name of its route in logs and metrics.
@@ -107,7 +107,9 @@ impl Admin {
 /// What its guards are told: the general settings of the config, and bounds of its own.
 fn path_config(config: &Config) -> PathConfig {
     let general = config.path_config();
-    let own = RouteConfig { name: NAME.to_owned(), upstream: Some(NAME.to_owned()), ..RouteConfig::default() };
+    let mut own = RouteConfig { name: NAME.to_owned(), upstream: Some(NAME.to_owned()), ..RouteConfig::default() };
+    // A network stands as one segment: `203.0.113.0%2F24`.
+    own.matches.encoded_slash = Some(route::EncodedSlash::Keep);
     PathConfig {
         request_id: general.request_id,
         access_log: general.access_log,

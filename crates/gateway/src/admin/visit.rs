@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use portcullis_core::clock::Clock;
 use portcullis_core::refusal::render::{Form, body};
@@ -28,7 +28,7 @@ use crate::proxy::fields::remove_nominated;
 /// The bytes of an answer, and what came before them.
 type Told = (ResponseHead, Bytes);
 
-/// hyper's service.
+/// hyper's service. The call goes to its end also when the client hangs up: what has begun is finished, written down and logged.
 ///
 /// # Errors
 /// Never: every failure is an answer.
@@ -37,12 +37,22 @@ pub(super) async fn receive(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    let called = tokio::task::spawn_local(call(gate, peer, request)).await;
+    // It panicked; nobody else may suffer, and there is nothing to say about it here.
+    Ok(called.unwrap_or_else(|_| bare(StatusCode::INTERNAL_SERVER_ERROR)))
+}
+
+fn bare(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+async fn call(gate: Arc<Gate>, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let running = gate.running();
     let Some(admin) = &running.admin else {
         // The last token was taken away by a reload; the listener goes with the next start.
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        return Ok(response);
+        return bare(StatusCode::NOT_FOUND);
     };
     let (mut parts, incoming) = request.into_parts();
     remove_nominated(&mut parts.headers);
@@ -94,7 +104,7 @@ pub(super) async fn receive(
     let mut response = Response::new(Full::new(bytes));
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
-    Ok(response)
+    response
 }
 
 /// Who is asking, may they, and what do they hear.
@@ -106,9 +116,12 @@ async fn act(
     bytes_in: &mut u64,
 ) -> Result<Told, Refusal> {
     if !admin.authority.is_own_host(&exchange.uri, &exchange.headers) {
-        return Err(Refusal::new(Code::InvalidHost).because("not a name of the admin listener; see `admin.hosts`"));
+        return Err(Refusal::new(Code::InvalidHost)
+            .because("not a name of the admin listener; see `admin.hosts`")
+            .closing());
     }
-    let token = admin.authority.token(&exchange.headers, &exchange.now)?;
+    // Who has no token keeps no place among the connections.
+    let token = admin.authority.token(&exchange.headers, &exchange.now).map_err(Refusal::closing)?;
     let path = exchange.path.as_ref().map_or(exchange.uri.path(), |path| path.matched(&exchange.uri)).to_owned();
     let (row, segment) = match find(&exchange.method, &path) {
         Found::Row(row, segment) => (row, segment),
@@ -117,6 +130,9 @@ async fn act(
     };
     if !token.may(row.action) {
         return Err(Refusal::new(Code::Forbidden).because("the token has no scope for this action"));
+    }
+    if row.changes() && !token.may_change_now(&exchange.now) {
+        return Err(Refusal::rate_limited(1_000_000_000).because("a token changes at most 20 things a second"));
     }
     let body = read(incoming, bytes_in).await?;
     let query = exchange.uri.query().unwrap_or_default().to_owned();
@@ -132,7 +148,11 @@ async fn act(
 
 async fn read(incoming: Incoming, bytes_in: &mut u64) -> Result<Value, Refusal> {
     let whole = Limited::new(incoming, usize::try_from(MOST_BODY_BYTES).unwrap_or(usize::MAX)).collect().await;
-    let bytes = whole.map_err(|_| Refusal::new(Code::BodyTooLarge).closing())?.to_bytes();
+    let bytes = whole.map_err(|error| {
+        let is_long = error.is::<LengthLimitError>();
+        Refusal::new(if is_long { Code::BodyTooLarge } else { Code::BodyMalformed }).closing()
+    });
+    let bytes = bytes?.to_bytes();
     *bytes_in = bytes.len() as u64;
     if bytes.is_empty() {
         return Ok(Value::Null);

@@ -3,7 +3,9 @@
 //! Invariant: without a token there is no listener; a token itself never stands in a config, only its SHA-256.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use portcullis_core::clock::Now;
 use portcullis_guards::config::Mistake;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,8 @@ use time::format_description::well_known::Rfc3339;
 
 /// Most tokens.
 const MOST_TOKENS: usize = 100;
+/// Most changes of one token in a second.
+const MOST_CHANGES: u64 = 20;
 
 /// The listener for programs and people who manage the gateway: `/api/v1/...`, with a token. Without tokens there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -64,6 +68,8 @@ pub struct Token {
     /// When it ends, in milliseconds since 1970.
     pub expires_unix_millis: Option<u64>,
     scopes: Box<[Box<str>]>,
+    /// The last second in which something was changed, and how often.
+    changes: AtomicU64,
 }
 
 impl Token {
@@ -74,6 +80,20 @@ impl Token {
             Some(kind) => action.starts_with(kind),
             None => **scope == *action,
         })
+    }
+}
+
+impl Token {
+    /// Counts a change; whether it is one of the first [`MOST_CHANGES`] of this second. Otherwise a token that leaked could fill
+    /// the record of acts until those of others are forgotten.
+    #[must_use]
+    pub fn may_change_now(&self, now: &Now) -> bool {
+        let second = (now.monotonic_nanos / 1_000_000_000) << 8;
+        let counted = self.changes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+            let count = if last & !0xff == second { last & 0xff } else { 0 };
+            (count < MOST_CHANGES).then_some(second | (count + 1))
+        });
+        counted.is_ok()
     }
 }
 
@@ -114,6 +134,9 @@ impl AdminConfig {
                 wrong(at("name"), "another token has this name");
             }
             let sha256 = hash_of(&token.sha256);
+            if self.tokens[..index].iter().any(|earlier| earlier.sha256.eq_ignore_ascii_case(&token.sha256)) {
+                wrong(at("sha256"), "another token is the same: one token has one name");
+            }
             if sha256.is_none() {
                 wrong(at("sha256"), "64 hexadecimal digits, as `portcullis admin-token` prints them");
             }
@@ -137,6 +160,7 @@ impl AdminConfig {
                 name: token.name.as_str().into(),
                 sha256: sha256.unwrap_or_default(),
                 expires_unix_millis: expires.flatten(),
+                changes: AtomicU64::new(0),
                 scopes: token.scopes.iter().map(|scope| scope.as_str().into()).collect(),
             });
         }
@@ -195,6 +219,17 @@ mod tests {
     }
 
     #[test]
+    fn a_token_changes_twenty_things_a_second() {
+        let config = AdminConfig { tokens: vec![token(&["*"])], ..AdminConfig::default() };
+        let tokens = config.compile(knows).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        let at = |second: u64| Now { monotonic_nanos: second * 1_000_000_000 + 7, unix_millis: 0 };
+        for second in [5, 6, 900] {
+            let counted = (0..50).filter(|_| tokens[0].may_change_now(&at(second))).count();
+            assert_eq!(counted, 20, "in second {second}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_told_where_they_are() {
         let public = SocketAddr::from(([0, 0, 0, 0], 9700));
         let cases: Vec<(AdminConfig, &str)> = vec![
@@ -203,7 +238,10 @@ mod tests {
             (AdminConfig { tokens: vec![token(&["bans.ad"])], ..AdminConfig::default() }, "admin.tokens[0].scopes"),
             (AdminConfig { tokens: vec![token(&["b*"])], ..AdminConfig::default() }, "admin.tokens[0].scopes"),
             (
-                AdminConfig { tokens: vec![token(&["*"]), token(&["*"])], ..AdminConfig::default() },
+                AdminConfig {
+                    tokens: vec![token(&["*"]), TokenConfig { sha256: "cd".repeat(32), ..token(&["*"]) }],
+                    ..AdminConfig::default()
+                },
                 "admin.tokens[1].name",
             ),
             (
@@ -221,6 +259,13 @@ mod tests {
                 "admin.tokens[0].expires",
             ),
             (AdminConfig { hosts: vec!["a:1".to_owned()], ..AdminConfig::default() }, "admin.hosts"),
+            (
+                AdminConfig {
+                    tokens: vec![token(&["*"]), TokenConfig { name: "b".to_owned(), ..token(&["*"]) }],
+                    ..AdminConfig::default()
+                },
+                "admin.tokens[1].sha256",
+            ),
         ];
         for (config, at) in cases {
             let mistakes = config.compile(knows).err().unwrap_or_default();

@@ -100,6 +100,44 @@ pub(crate) struct Asker {
     pub(crate) must_be_noted: bool,
 }
 
+/// Members of a body that say what was done, and can be no secret. Others are left out of the record.
+const TELLING: &[&str] = &[
+    "network",
+    "for",
+    "reason",
+    "state",
+    "user",
+    "tenant",
+    "account",
+    "name",
+    "role",
+    "roles",
+    "group",
+    "member",
+    "permission",
+    "permissions",
+    "resource",
+    "effect",
+    "on",
+    "expires",
+    "scopes",
+    "issuer",
+    "jti",
+    "subject",
+];
+
+/// What a body says of the act, as ` network=203.0.113.9 for=1h`.
+fn told(body: &Value) -> String {
+    let Some(fields) = body.as_object() else { return String::new() };
+    let mut told = String::new();
+    let known = TELLING.iter().filter_map(|name| fields.get(*name).map(|value| (name, value)));
+    for (name, value) in known.filter(|(_, value)| !value.is_null()) {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        told.push_str(&format!(" {name}={}", text.replace(|letter: char| letter.is_control(), " ")));
+    }
+    told
+}
+
 /// Asks a row. What changes something is written down first, and how it ended afterwards.
 pub(crate) async fn asked(gate: &Arc<Gate>, row: &Row, call: Call, asker: Asker) -> Answer {
     if !row.changes() {
@@ -110,7 +148,7 @@ pub(crate) async fn asked(gate: &Arc<Gate>, row: &Row, call: Call, asker: Asker)
         at_unix_millis: gate.clock.now().unix_millis,
         who: cut(who),
         action: row.action.to_owned(),
-        target: cut(target),
+        target: cut(format!("{target}{}", told(&call.body))),
         request_id: cut(request_id),
         status: None,
     };
@@ -151,7 +189,10 @@ async fn answer(gate: Arc<Gate>, uid: u32, request: Request<Incoming>) -> Result
                 let target = format!("{} {}", head.method, head.uri.path());
                 let asker =
                     Asker { who: format!("user:{uid}"), target, request_id: String::new(), must_be_noted: false };
-                asked(&gate, row, Call { segment, query, body }, asker).await
+                // To its end, also when the command is interrupted: what has begun is finished and written down.
+                let call = Call { segment, query, body };
+                let asking = tokio::task::spawn_local(async move { asked(&gate, row, call, asker).await });
+                asking.await.unwrap_or_else(|_| Answer::wrong(StatusCode::INTERNAL_SERVER_ERROR, "it panicked"))
             }
             Err(refused) => refused,
         },

@@ -114,6 +114,12 @@ fn is_plain_decimal(text: &[u8]) -> bool {
     text.iter().all(u8::is_ascii_digit) && (text.len() == 1 || text.first().is_some_and(|first| *first != b'0'))
 }
 
+/// Whether an answer has an end of its own. Without one it ends with its connection (RFC 9112, section 6.3), also where it was cut.
+#[must_use]
+pub fn has_end(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
+}
+
 /// Whether a response head speaks of a body.
 #[must_use]
 pub fn names_a_body(headers: &HeaderMap) -> bool {

@@ -2,8 +2,8 @@
 //!
 //! Invariant: what cannot be read never makes an answer more cacheable than it would be without it.
 
-use http::HeaderMap;
 use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderName};
 
 /// The longest time that is believed, in seconds: 2^31 as RFC 9111, section 1.2.2, has it.
 const MOST_SECONDS: u64 = 1 << 31;
@@ -24,8 +24,13 @@ pub(super) struct CacheControl {
 impl CacheControl {
     /// Reads all lines of the field.
     pub(super) fn of(headers: &HeaderMap) -> CacheControl {
+        CacheControl::read(headers, &CACHE_CONTROL)
+    }
+
+    /// Reads all lines of a field that is written alike (RFC 9213).
+    pub(super) fn read(headers: &HeaderMap, field: &HeaderName) -> CacheControl {
         let mut read = CacheControl::default();
-        for line in headers.get_all(CACHE_CONTROL) {
+        for line in headers.get_all(field) {
             let Ok(line) = line.to_str() else {
                 read.is_forbidden = true;
                 continue;
@@ -38,26 +43,49 @@ impl CacheControl {
     }
 
     fn note(&mut self, directive: &str) {
+        let directive = directive.trim();
+        if directive.is_empty() {
+            return;
+        }
         let (name, value) = directive.split_once('=').map_or((directive, None), |(name, value)| (name, Some(value)));
-        let value = value.map(|value| value.trim().trim_matches('"'));
-        match name.trim().to_ascii_lowercase().as_str() {
+        // What is written wrongly may have been meant to forbid.
+        if !is_token(name) || !value.is_none_or(is_value) {
+            self.is_forbidden = true;
+            return;
+        }
+        let value = value.map(|value| value.trim_matches('"'));
+        let name = name.to_ascii_lowercase();
+        match name.trim_matches('\'') {
             "public" => self.is_public = true,
             "private" | "no-store" | "no-cache" => self.is_forbidden = true,
             "must-revalidate" | "proxy-revalidate" => self.must_revalidate = true,
-            "max-age" => shorter(&mut self.max_age, value),
-            "s-maxage" => shorter(&mut self.s_maxage, value),
-            "stale-if-error" => shorter(&mut self.stale_if_error, value),
+            "max-age" => self.is_forbidden |= !shorter(&mut self.max_age, value),
+            "s-maxage" => self.is_forbidden |= !shorter(&mut self.s_maxage, value),
+            "stale-if-error" => self.is_forbidden |= !shorter(&mut self.stale_if_error, value),
             _ => {}
         }
     }
 }
 
-/// A time that cannot be read is none at all: 0 (RFC 9111, section 4.2.1).
-fn shorter(known: &mut Option<u64>, value: Option<&str>) {
+/// RFC 9110, section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_letter = |letter: u8| letter.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&letter);
+    !text.is_empty() && text.bytes().all(is_letter)
+}
+
+/// A token, or a text in quotes.
+fn is_value(text: &str) -> bool {
+    let inside = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    is_token(text) || inside.is_some_and(|inside| !inside.contains('"'))
+}
+
+/// Takes the shorter time; whether this one could be read. One that cannot is none at all: 0 (RFC 9111, section 4.2.1).
+fn shorter(known: &mut Option<u64>, value: Option<&str>) -> bool {
     let said = value.filter(|value| !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()));
     // More digits than a number has are a long time.
-    let said = said.map_or(0, |said| said.parse().unwrap_or(MOST_SECONDS).min(MOST_SECONDS));
-    *known = Some(known.map_or(said, |known| known.min(said)));
+    let time = said.map_or(0, |said| said.parse().unwrap_or(MOST_SECONDS).min(MOST_SECONDS));
+    *known = Some(known.map_or(time, |known| known.min(time)));
+    said.is_some()
 }
 
 /// The parts between commas that are not in quotes.
@@ -100,9 +128,26 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_no_time_at_all() {
         for broken in ["max-age", "max-age=", "max-age=-1", "max-age=1.5", "max-age=abc", "max-age=60 60"] {
-            assert_eq!(read(&[broken]).max_age, Some(0), "{broken}");
+            assert!(read(&[broken]).is_forbidden, "{broken}");
         }
         assert_eq!(read(&["max-age=99999999999999999999999"]).max_age, Some(MOST_SECONDS));
+    }
+
+    #[test]
+    fn what_is_written_wrongly_forbids() {
+        for broken in [
+            "max-age=60; private",
+            "max-age=60 private",
+            "no-store; x, max-age=60",
+            "public, 'private'",
+            "max-age=60, \"private\"",
+            "public, x=\"private",
+            "public, =x",
+            "public, x=\"a\"b\"",
+        ] {
+            assert!(read(&[broken]).is_forbidden, "{broken}");
+        }
+        assert!(!read(&["public,, max-age=9 ,"]).is_forbidden, "empty elements are allowed (RFC 9110, section 5.6.1)");
     }
 
     #[test]

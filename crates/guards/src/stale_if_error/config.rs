@@ -2,7 +2,10 @@
 //!
 //! Invariant: a route that says `stale` has an upstream that keeps; what is compiled is within its bounds.
 
+use std::collections::BTreeSet;
 use std::time::Duration as StdDuration;
+
+use http::HeaderName;
 
 use portcullis_core::units::ByteSize;
 use schemars::JsonSchema;
@@ -124,6 +127,14 @@ pub(super) fn compile(config: &PathConfig) -> Result<(Bounds, Times), Vec<Mistak
         return Err(mistakes);
     }
     Ok((Bounds { memory, answer: usize::try_from(answer).unwrap_or(usize::MAX) }, times))
+}
+
+/// The fields by which routes are told apart.
+pub(super) fn chosen_by(config: &PathConfig) -> Box<[HeaderName]> {
+    let names = config.routes.iter().flat_map(|route| route.matches.headers.iter().flatten());
+    // What is no name is the route guard's to tell.
+    let names: BTreeSet<String> = names.map(|(name, _)| name.to_ascii_lowercase()).collect();
+    names.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect()
 }
 
 fn outage(route: &RouteConfig) -> Option<Outage> {

@@ -18,6 +18,10 @@ use crate::guard::ResponseHead;
 const MOST_NOMINATED: usize = 8;
 /// Most bytes of the header fields of an answer that is kept.
 const MOST_FIELD_BYTES: usize = 16 * 1024;
+/// Most bytes of the request fields that chose it.
+const MOST_NOMINATED_BYTES: usize = 2 * 1024;
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
 /// What a request is to the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,19 +101,30 @@ pub(super) fn is_failure(status: StatusCode, refused: Option<Code>) -> bool {
 }
 
 /// Whether an answer that is not kept tells that an older one is no longer right. Other failures and 304 tell nothing.
-pub(super) fn ends_what_is_kept(status: StatusCode) -> bool {
-    match status.as_u16() {
-        304 => false,
-        200..=399 | 401 | 403 | 404 | 410 => true,
-        _ => false,
-    }
+///
+/// 401 and 403 speak about who asks, and so does every answer to a request with a cookie.
+pub(super) fn ends_what_is_kept(request: &HeaderMap, status: StatusCode) -> bool {
+    let is_changed = matches!(status.as_u16(), 200..=303 | 305..=399 | 404 | 410);
+    is_changed && !request.contains_key(COOKIE)
 }
 
 /// The terms under which the answer may be kept, if it may. `stale_for` is the operator's; the answer may shorten it.
-pub(super) fn terms(request: &HeaderMap, head: &ResponseHead, unix_millis: u64, stale_for: Duration) -> Option<Terms> {
+/// `always` are request fields that choose the answer whatever `Vary` says.
+pub(super) fn terms(
+    request: &HeaderMap,
+    head: &ResponseHead,
+    unix_millis: u64,
+    stale_for: Duration,
+    always: &[HeaderName],
+) -> Option<Terms> {
     let headers = &head.headers;
     let said = CacheControl::of(headers);
     let is_out = said.is_forbidden || headers.contains_key(SET_COOKIE) || headers.contains_key(TRAILER);
+    // Words to other caches that stand between a service and everybody.
+    let is_targeted = [CDN_CACHE_CONTROL, SURROGATE_CONTROL]
+        .iter()
+        .any(|field| headers.contains_key(field) && CacheControl::read(headers, field).is_forbidden);
+    let is_out = is_out || is_targeted;
     if head.status != StatusCode::OK || is_out || bytes_of(headers) > MOST_FIELD_BYTES {
         return None;
     }
@@ -127,39 +142,67 @@ pub(super) fn terms(request: &HeaderMap, head: &ResponseHead, unix_millis: u64, 
     // Only where it names another time for failures, that holds.
     let is_strict = said.must_revalidate || (said.s_maxage.is_some() && said.stale_if_error.is_none());
     let own = said.stale_if_error.map_or(stale_for, Duration::from_secs);
-    let age = headers.get(AGE).map(|age| age.to_str().ok().and_then(|age| age.parse().ok()));
-    let age = match age {
+    let mut age = 0;
+    for line in headers.get_all(AGE) {
         // An age that cannot be read may be any.
-        Some(None) => return None,
-        Some(Some(age)) => age,
-        None => 0,
-    };
+        age = age.max(line.to_str().ok()?.parse::<u64>().ok()?);
+    }
     let apparent = (unix_millis / 1000).saturating_sub(date);
     Some(Terms {
         age_at_first: Duration::from_secs(apparent.max(age)),
         fresh_for: Duration::from_secs(lifetime.unwrap_or(0)),
         stale_for: if is_strict { Duration::ZERO } else { own },
-        nominated: nominated(request, headers)?,
+        nominated: nominated(request, headers, always)?,
     })
 }
 
 /// The fields that `Vary` names, as the request has them. `None` for `*`, and where there are too many.
-fn nominated(request: &HeaderMap, answer: &HeaderMap) -> Option<Nominated> {
-    let mut nominated: Vec<(HeaderName, Vec<HeaderValue>)> = Vec::new();
+fn nominated(request: &HeaderMap, answer: &HeaderMap, always: &[HeaderName]) -> Option<Nominated> {
+    let mut nominated: Vec<(HeaderName, Vec<HeaderValue>)> =
+        always.iter().map(|name| (name.clone(), values_of(request, name))).collect();
+    let most = always.len() + MOST_NOMINATED;
     for line in answer.get_all(VARY) {
         for name in line.to_str().ok()?.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let name = HeaderName::from_bytes(name.as_bytes()).ok().filter(|_| name != "*")?;
             if nominated.iter().any(|(known, _)| *known == name) {
                 continue;
             }
-            if nominated.len() == MOST_NOMINATED {
+            if nominated.len() == most {
                 return None;
             }
-            let values = request.get_all(&name).iter().cloned().collect();
-            nominated.push((name, values));
+            let values = values_of(request, &name);
+            nominated.push((copied_name(&name), values));
         }
     }
-    Some(nominated.into_boxed_slice())
+    // A service that takes `_` for `-` was told something by a field that `Vary` does not name.
+    let is_twin = |sent: &HeaderName| {
+        sent.as_str().contains('_')
+            && nominated.iter().any(|(name, _)| sent.as_str().replace('_', "-") == name.as_str())
+    };
+    let bytes: usize = nominated.iter().flat_map(|(_, values)| values).map(HeaderValue::len).sum();
+    (bytes <= MOST_NOMINATED_BYTES && !request.keys().any(is_twin)).then(|| nominated.into_boxed_slice())
+}
+
+fn values_of(request: &HeaderMap, name: &HeaderName) -> Vec<HeaderValue> {
+    request.get_all(name).iter().map(copied).collect()
+}
+
+/// A value with memory of its own. The one that came is a piece of the buffer that its whole head was read into.
+fn copied(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
+}
+
+fn copied_name(name: &HeaderName) -> HeaderName {
+    HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
+}
+
+/// Header fields with memory of their own.
+pub(super) fn copied_fields(headers: &HeaderMap) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        fields.append(copied_name(name), copied(value));
+    }
+    fields
 }
 
 /// Seconds since 1970.

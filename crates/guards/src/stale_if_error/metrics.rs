@@ -20,6 +20,14 @@ pub static KEPT: Declaration = Declaration {
     labels: &[],
 };
 
+/// Answers that could have been kept.
+pub static NOT_KEPT: Declaration = Declaration {
+    name: "stale_if_error_not_kept_total",
+    kind: Kind::Counter,
+    help: "Answers that were not kept though they might have been: too long, or too many on their way at once",
+    labels: &[Label { name: "reason", values: Values::Closed(&["room"]) }],
+};
+
 /// Memory in use.
 pub static BYTES: Declaration = Declaration {
     name: "stale_if_error_bytes",
@@ -29,4 +37,4 @@ pub static BYTES: Declaration = Declaration {
 };
 
 /// All of it.
-pub const ALL: &[&Declaration] = &[&SERVED, &KEPT, &BYTES];
+pub const ALL: &[&Declaration] = &[&SERVED, &KEPT, &NOT_KEPT, &BYTES];

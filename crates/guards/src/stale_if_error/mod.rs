@@ -7,16 +7,17 @@
 //! word or went stale no longer ago than `stale_if_error` (RFC 5861, section 4). It carries `Age` and
 //! `Cache-Status: portcullis; ...; detail=stale-if-error` (RFC 9211). While the upstream answers, nothing is ever served from
 //! memory. The rules are stricter than the RFC where a mistake would show one user's page to another: an answer must allow
-//! it in words (`public`, `max-age`, `s-maxage` or `Expires`); requests with `Authorization` or a client certificate are
-//! left alone; with `Cookie` it needs `public` or `s-maxage`; answers with `Set-Cookie` are never kept. `Vary` holds.
+//! it in words (`public`, `max-age`, `s-maxage` or `Expires`); requests with `Authorization`, a client certificate or
+//! an identity are left alone; with `Cookie` it needs `public` or `s-maxage`; answers with `Set-Cookie` are never kept. `Vary` holds.
 //!
 //! # Refuses when
 //! Never.
 //!
 //! # Remembers
-//! Answers, by upstream, scheme, host, path and query, up to `stale_if_error.memory` in all and `stale_if_error.answer` each.
-//! A write that succeeds, and an answer that says that the old one is no longer right (another 200 that may not be kept, a
-//! redirect, 401, 403, 404, 410), ends what is kept for its URL. It outlives a reload, not the process.
+//! Answers, by upstream, scheme, host, path, query and what proxies in front say, up to `stale_if_error.memory` in all and
+//! `stale_if_error.answer` each, and a quarter more for those on their way. A write that succeeds, and an answer to a request
+//! without a cookie that says that the old one is no longer right (another 200 that may not be kept, a redirect, 404, 410),
+//! ends what is kept for its URL. It outlives a reload that leaves all upstreams as they are, not the process.
 //!
 //! # If a dependency fails
 //! That is what it is for. Without a kept answer the client hears the failure.
@@ -36,6 +37,7 @@ mod shelf;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,13 +49,13 @@ pub use config::{Config, Outage, OutageConfig};
 pub use shelf::Shelf;
 
 use crate::config::{Mistake, PathConfig};
-use crate::exchange::{Exchange, PerRoute, Tap, Touch};
+use crate::exchange::{Exchange, PerRoute, Touch};
 use crate::guard::{End, Fact, Guard, Outcome, ResponseHead, Verdict};
 use crate::request_path::Ground;
 use crate::trail::{Decision, Rule, Step};
 use config::Bounds;
 use decide::{Terms, Use};
-use shelf::{Answer, Key, Room};
+use shelf::{Answer, Key};
 
 const NAME: &str = "stale_if_error";
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -61,6 +63,8 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// The guard.
 pub struct StaleIfError {
     routes: PerRoute<Option<Keeping>>,
+    /// Fields by which routes are told apart: they choose an answer, whatever its `Vary` says.
+    chosen_by: Box<[HeaderName]>,
     shelf: Arc<Shelf>,
     bounds: Bounds,
 }
@@ -87,8 +91,6 @@ pub(crate) struct Pending {
 struct Kept {
     headers: HeaderMap,
     terms: Terms,
-    /// What of the budget for answers on their way this one may use.
-    _room: Room,
 }
 
 /// Builds the guard from `stale_if_error`, the upstreams and `on_outage.upstream` of every route.
@@ -102,7 +104,8 @@ pub fn build(config: &PathConfig, ground: &Ground) -> Result<StaleIfError, Vec<M
     };
     let only = keeping("default", times.fallback.filter(|_| config.routes.is_empty()));
     let routes = config.routes.iter().zip(times.routes).map(|(route, time)| keeping(&route.name, time)).collect();
-    Ok(StaleIfError { routes: PerRoute::new(only, routes), shelf: Arc::clone(&ground.shelf), bounds })
+    let chosen_by = config::chosen_by(config);
+    Ok(StaleIfError { routes: PerRoute::new(only, routes), chosen_by, shelf: Arc::clone(&ground.shelf), bounds })
 }
 
 impl Guard for StaleIfError {
@@ -150,7 +153,9 @@ impl Guard for StaleIfError {
         let Some(mut pending) = exchange.stale.take() else { return };
         let is_failure = decide::is_failure(head.status, exchange.trail.refused().map(|(_, code)| code));
         match pending.what {
-            Use::Ends if head.status.is_success() || head.status.is_redirection() => self.shelf.remove(&pending.key),
+            Use::Ends if head.status.is_success() || head.status.is_redirection() => {
+                self.shelf.remove(&pending.key, true);
+            }
             Use::Ends => {}
             Use::Keeps | Use::Serves if is_failure => self.serve(keeping, exchange, &pending, head),
             Use::Serves => {}
@@ -168,14 +173,19 @@ impl Guard for StaleIfError {
         let (Some(kept), Some(tap)) = (&pending.kept, &exchange.answer_tap) else { return };
         let seen = tap.take();
         let length = decide::length_of(&kept.headers);
+        if seen.is_cut {
+            self.shelf.no_room();
+        }
         if seen.is_cut || length.is_some_and(|length| length != seen.bytes.len()) {
             return;
         }
         let answer = Answer {
             headers: kept.headers.clone(),
-            body: Bytes::from(seen.bytes),
+            // Not a byte more than it has.
+            body: Bytes::from(seen.bytes.into_boxed_slice()),
             since_nanos: exchange.now.monotonic_nanos,
             terms: kept.terms.clone(),
+            uses: AtomicU32::new(0),
         };
         self.shelf.add(&pending.key, answer, pending.ends, &pending.fields);
     }
@@ -185,7 +195,7 @@ impl StaleIfError {
     /// Answers with what is kept, if there is something that may still be used.
     fn serve(&self, keeping: &Keeping, exchange: &mut Exchange, pending: &Pending, head: &mut ResponseHead) {
         let Some(found) = self.shelf.find(&pending.key, &pending.fields) else { return };
-        let age = found.age(exchange.now.monotonic_nanos);
+        let age = found.age(exchange.answer_nanos.unwrap_or(exchange.now.monotonic_nanos));
         let Some(ttl_seconds) = found.terms.ttl_seconds(age, keeping.stale_for) else { return };
         let status = cache_status(exchange, head.status, ttl_seconds);
         let closing = head.headers.remove(CONNECTION);
@@ -206,34 +216,50 @@ impl StaleIfError {
 
     /// Whether this answer of the upstream is worth keeping, and whether it ends what is kept.
     fn consider(&self, keeping: &Keeping, exchange: &mut Exchange, pending: &mut Pending, head: &ResponseHead) {
-        let Some(terms) = decide::terms(&pending.fields, head, exchange.now.unix_millis, keeping.stale_for) else {
-            if decide::ends_what_is_kept(head.status) {
-                self.shelf.remove(&pending.key);
+        let (fields, millis) = (&pending.fields, exchange.now.unix_millis);
+        let Some(terms) = decide::terms(fields, head, millis, keeping.stale_for, &self.chosen_by) else {
+            if decide::ends_what_is_kept(fields, head.status) {
+                self.shelf.remove(&pending.key, false);
             }
             return;
         };
+        // Where the end of the connection is the end of the answer, nobody can tell whether it is whole.
+        if exchange.ends_with_connection {
+            return;
+        }
         if !self.shelf.wants(&pending.key, &pending.fields, exchange.now.monotonic_nanos) {
             return;
         }
         let most = decide::length_of(&head.headers).unwrap_or(self.bounds.answer);
         if most > self.bounds.answer {
-            self.shelf.remove(&pending.key);
+            self.shelf.remove(&pending.key, false);
             return;
         }
-        let Some(room) = self.shelf.room(most) else { return };
-        exchange.answer_tap = Some(Arc::new(Tap::new(most)));
-        pending.kept = Some(Kept { headers: head.headers.clone(), terms, _room: room });
+        exchange.answer_tap = Some(Arc::new(self.shelf.tap(most)));
+        pending.kept = Some(Kept { headers: decide::copied_fields(&head.headers), terms });
     }
 }
 
-/// Everything that decides which service sees what: two requests with one key ask for the same thing.
+/// Everything that the service is told and may answer by: two requests with one key ask for the same thing. `Host` as it is
+/// sent, and what proxies in front are believed to have said (`X-Forwarded-Host`, `-Proto`, `-Prefix` ...; `client_address` has
+/// removed what nobody vouches for), but for the client's own address.
 fn key(exchange: &Exchange) -> Key {
     let upstream = exchange.route.as_ref().map_or("", |route| &*route.upstream);
+    let scheme: &[u8] = if exchange.is_secure || exchange.told_secure { b"https" } else { b"http" };
     let host = exchange.headers.get(HOST).map(HeaderValue::as_bytes);
     let host = host.or_else(|| exchange.uri.authority().map(|authority| authority.as_str().as_bytes()));
     let forwarded = exchange.path.as_ref().map(|path| path.forwarded(&exchange.uri));
     let target = forwarded.as_ref().map_or("", |target| target.as_str());
-    Key::new(upstream, exchange.is_secure || exchange.told_secure, host.unwrap_or_default(), target)
+    let mut told: Vec<(&str, &[u8])> = exchange
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .filter(|(name, _)| name.starts_with("x-forwarded-") && *name != "x-forwarded-for")
+        .collect();
+    told.sort_unstable();
+    let mut parts = vec![upstream.as_bytes(), scheme, host.unwrap_or_default(), target.as_bytes()];
+    parts.extend(told.iter().flat_map(|(name, value)| [name.as_bytes(), *value]));
+    Key::new(&parts)
 }
 
 /// RFC 9211: whether the upstream was asked, what it said, and for how long the answer is, or has not been, fresh.

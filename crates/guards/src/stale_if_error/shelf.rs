@@ -7,7 +7,7 @@
 //! Invariant: entries weigh at most the bound together; answers on their way hold at most a quarter of it more.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use quick_cache::{OptionsBuilder, Weighter};
 
 use super::decide::{Terms, bytes_of};
 use super::metrics;
+use crate::exchange::Tap;
 
 /// Most answers of one URL.
 const MOST_VARIANTS: usize = 8;
@@ -28,19 +29,16 @@ const FIRST_BOUND: u64 = 1024 * 1024;
 const ENTRY_BYTES: usize = 256;
 /// How long an answer is not replaced by a newer one, so that a busy URL is not copied for every request.
 const REPLACED_AFTER: Duration = Duration::from_secs(1);
-const PLACES: usize = 1024;
+const PLACES: usize = 4096;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key(Box<[u8]>);
 
 impl Key {
-    pub(super) fn new(upstream: &str, is_secure: bool, host: &[u8], target: &str) -> Key {
-        let scheme: &[u8] = if is_secure { b"https" } else { b"http" };
-        // None of the parts can hold a line's end.
-        let mut host = host.to_vec();
-        host.make_ascii_lowercase();
-        Key([upstream.as_bytes(), scheme, &host, target.as_bytes()].join(&b'\n').into_boxed_slice())
+    /// None of the parts can hold a line's end.
+    pub(super) fn new(parts: &[&[u8]]) -> Key {
+        Key(parts.join(&b'\n').into_boxed_slice())
     }
 }
 
@@ -52,6 +50,8 @@ pub(super) struct Answer {
     /// When its request arrived.
     pub(super) since_nanos: u64,
     pub(super) terms: Terms,
+    /// How often it was asked for while the upstream was well.
+    pub(super) uses: AtomicU32,
 }
 
 impl Answer {
@@ -61,7 +61,9 @@ impl Answer {
     }
 
     fn bytes(&self) -> usize {
-        self.body.len() + bytes_of(&self.headers)
+        let nominated = self.terms.nominated.iter();
+        let nominated = nominated.map(|(_, values)| 64 + values.iter().map(|value| 48 + value.len()).sum::<usize>());
+        self.body.len() + bytes_of(&self.headers) + nominated.sum::<usize>()
     }
 }
 
@@ -88,19 +90,8 @@ pub struct Shelf {
     /// Bytes that answers on their way may take.
     on_their_way: Arc<AtomicUsize>,
     kept: Counter,
+    no_room: Counter,
     bytes: Gauge,
-}
-
-/// What an answer on its way may take; given back when it is dropped.
-pub(super) struct Room {
-    bytes: usize,
-    on_their_way: Arc<AtomicUsize>,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.on_their_way.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 impl Shelf {
@@ -121,6 +112,7 @@ impl Shelf {
             bound: AtomicU64::new(FIRST_BOUND),
             on_their_way: Arc::default(),
             kept: metrics.counter(&metrics::KEPT, &[]),
+            no_room: metrics.counter(&metrics::NOT_KEPT, &["room"]),
             bytes: metrics.gauge(&metrics::BYTES, &[]),
         }
     }
@@ -147,19 +139,26 @@ impl Shelf {
     pub(super) fn wants(&self, key: &Key, fields: &HeaderMap, now_nanos: u64) -> bool {
         let known = self.entries.peek(key);
         let known = known.as_deref().and_then(|variants| variants.iter().find(|answer| answer.terms.is_for(fields)));
+        if let Some(known) = known {
+            known.uses.fetch_add(1, Ordering::Relaxed);
+        }
         known.is_none_or(|known| now_nanos.saturating_sub(known.since_nanos) >= REPLACED_AFTER.as_nanos() as u64)
     }
 
-    /// Room for an answer on its way, if there is some.
-    pub(super) fn room(&self, bytes: usize) -> Option<Room> {
-        let most = usize::try_from(self.bound.load(Ordering::Relaxed) / 4).unwrap_or(usize::MAX);
-        let take = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= most);
-        self.on_their_way.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
-        Some(Room { bytes, on_their_way: Arc::clone(&self.on_their_way) })
+    /// Keeps up to `most` bytes of an answer on its way, as long as all of them together take at most a quarter of the bound.
+    /// Room is taken as bytes pass: who does not read takes none.
+    pub(super) fn tap(&self, most: usize) -> Tap {
+        let bound = usize::try_from(self.bound.load(Ordering::Relaxed) / 4).unwrap_or(usize::MAX);
+        Tap::within(most, Arc::clone(&self.on_their_way), bound)
+    }
+
+    /// An answer was not kept because there was no room for it on its way.
+    pub(super) fn no_room(&self) {
+        self.no_room.inc();
     }
 
     /// Keeps an answer to a request that found `ends` when it came, in place of the one that its fields had chosen.
-    pub(super) fn add(&self, key: &Key, answer: Answer, ends: u64, fields: &HeaderMap) {
+    pub(super) fn add(&self, key: &Key, mut answer: Answer, ends: u64, fields: &HeaderMap) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.ends(key) != ends {
             return;
@@ -172,26 +171,46 @@ impl Shelf {
         // An eighth of the bound is room for one answer of the greatest length at least.
         let most = usize::try_from(self.bound.load(Ordering::Relaxed) / 4).unwrap_or(usize::MAX);
         let mut bytes = ENTRY_BYTES + key.0.len() + answer.bytes();
+        if let Some(same) = known.iter().find(|known| known.terms.is_for(fields)) {
+            answer.uses = AtomicU32::new(same.uses.load(Ordering::Relaxed));
+        }
+        // Those that were asked for most stay, so that who asks for eight of its own pushes out one and not all.
+        let mut others: Vec<&Arc<Answer>> = known.iter().filter(|known| !known.terms.is_for(fields)).collect();
+        others.sort_by_key(|other| std::cmp::Reverse(other.uses.load(Ordering::Relaxed)));
         let mut variants = vec![Arc::new(answer)];
-        for older in known.iter().filter(|known| !known.terms.is_for(fields)).take(MOST_VARIANTS - 1) {
-            bytes += older.bytes();
+        for other in others.into_iter().take(MOST_VARIANTS - 1) {
+            bytes += other.bytes();
             if bytes > most {
                 break;
             }
-            variants.push(Arc::clone(older));
+            variants.push(Arc::clone(other));
         }
         self.entries.insert(key.clone(), variants.into());
         self.kept.inc();
         self.bytes.set(self.weight());
     }
 
-    /// Ends what is kept, and what is on its way.
-    pub(super) fn remove(&self, key: &Key) {
-        self.place(key).fetch_add(1, Ordering::AcqRel);
+    /// Ends what is kept, and after a write also what is on its way.
+    pub(super) fn remove(&self, key: &Key, is_written: bool) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.entries.remove(key).is_some() {
+        let was_there = self.entries.remove(key).is_some();
+        // A flood of reads of what is not there must not end what others are about to be given.
+        if is_written || was_there {
+            self.place(key).fetch_add(1, Ordering::AcqRel);
+        }
+        if was_there {
             self.bytes.set(self.weight());
         }
+    }
+
+    /// Ends everything: an upstream is another one now.
+    pub fn clear(&self) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        for place in &self.ends {
+            place.fetch_add(1, Ordering::AcqRel);
+        }
+        self.entries.clear();
+        self.bytes.set(self.weight());
     }
 
     fn place(&self, key: &Key) -> &AtomicU64 {

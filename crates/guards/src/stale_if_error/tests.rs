@@ -239,7 +239,9 @@ fn a_write_or_another_answer_ends_it() {
         ("POST", 400, false),
         ("POST", 503, false),
         ("GET", 404, true),
-        ("GET", 401, true),
+        ("GET", 401, false),
+        ("GET", 403, false),
+        ("GET", 410, true),
         ("GET", 302, true),
         ("GET", 304, false),
         ("GET", 429, false),
@@ -304,9 +306,16 @@ fn memory_is_bounded_and_a_flood_of_urls_fits() {
         })
         .collect();
     let kept = on_their_way.iter().filter(|exchange| exchange.answer_tap.is_some()).count();
-    assert_eq!(kept, 4, "a quarter of 1 MiB, each up to 64 KiB");
+    assert_eq!(kept, 200, "who reads nothing takes no room");
+    let taken = |exchange: &Exchange| {
+        let tap = exchange.answer_tap.as_ref().unwrap();
+        tap.feed(body.as_bytes());
+        !tap.seen().is_cut
+    };
+    assert_eq!(on_their_way.iter().filter(|exchange| taken(exchange)).count(), 4, "a quarter of 1 MiB, 60 kB each");
     drop(on_their_way);
-    assert!(stage.ground.shelf.room(64 * 1024).is_some(), "all of it was given back");
+    stage.go(get("/again"), 1, 200, GOOD, &body);
+    assert_eq!(stage.in_need(get("/again"), 2).status, 200, "all of the room was given back");
 }
 
 #[test]
@@ -376,4 +385,122 @@ fn a_dry_run_tells_and_changes_nothing() {
     let step = exchange.trail.steps().last().unwrap();
     assert_eq!(step.detail.as_deref(), Some("an answer of 10 s ago is kept, and served for 300 s after it is stale"));
     assert!(exchange.stale.is_none());
+}
+
+#[test]
+fn who_asks_for_eight_variants_pushes_out_one() {
+    let stage = Stage::new();
+    let fields = [("cache-control", "max-age=60"), ("vary", "accept-encoding")];
+    let ask = |encoding: &str| get("/x").with("accept-encoding", encoding);
+    for _ in 0..3 {
+        for encoding in ["gzip", "br"] {
+            stage.go(ask(encoding), 0, 200, &fields, encoding);
+        }
+    }
+    for number in 0..20 {
+        stage.go(ask(&format!("x{number}")), 1, 200, &fields, "x");
+    }
+    assert_eq!(stage.in_need(ask("gzip"), 2).body, "gzip");
+    assert_eq!(stage.in_need(ask("br"), 2).body, "br");
+}
+
+#[test]
+fn a_request_with_a_cookie_ends_nothing_for_others() {
+    let stage = Stage::new();
+    stage.go(get("/x"), 0, 200, GOOD, "good");
+    stage.go(get("/x").with("cookie", "sid=a"), 1, 200, GOOD, "mine");
+    assert_eq!(stage.in_need(get("/x"), 2).body, "good");
+}
+
+#[test]
+fn what_is_kept_has_memory_of_its_own_and_all_of_it_is_weighed() {
+    let stage = Stage::new();
+    let vary = [("cache-control", "max-age=60"), ("vary", "x-a")];
+    stage.go(get("/x").with("x-a", "v".repeat(2048)), 0, 200, &vary, "good");
+    assert!(stage.ground.shelf.weight() > 2048 + 4, "the value that chose it counts");
+    assert!(!{
+        stage.go(get("/y").with("x-a", "v".repeat(2049)), 0, 200, &vary, "good");
+        stage.in_need(get("/y").with("x-a", "v".repeat(2049)), 1).status == 200
+    });
+    let whole = Bytes::from(vec![b'x'; 64 * 1024]);
+    let piece = HeaderValue::from_maybe_shared(whole.slice(10..20)).unwrap();
+    let mut fields = HeaderMap::new();
+    fields.insert("x-a", piece);
+    let copy = decide::copied_fields(&fields);
+    assert_eq!(copy, fields);
+    assert_ne!(copy["x-a"].as_bytes().as_ptr(), fields["x-a"].as_bytes().as_ptr());
+    drop(fields);
+    assert!(whole.is_unique(), "nothing holds the buffer that the head was read into");
+}
+
+#[test]
+fn what_proxies_in_front_say_tells_answers_apart() {
+    for (name, value) in [("x-forwarded-host", "b"), ("x-forwarded-prefix", "/p"), ("x-forwarded-proto", "https")] {
+        let stage = Stage::new();
+        stage.go(get("/x").with(name, value), 0, 200, GOOD, "told");
+        assert_eq!(stage.in_need(get("/x"), 1).status, 503, "{name}");
+        assert_eq!(stage.in_need(get("/x").with(name, value), 1).status, 200, "{name}");
+        assert_eq!(stage.in_need(get("/x").with(name, "other"), 1).status, 503, "{name}");
+    }
+    let stage = Stage::new();
+    stage.go(get("/x").with("x-forwarded-for", "198.51.100.1"), 0, 200, GOOD, "good");
+    assert_eq!(stage.in_need(get("/x").with("x-forwarded-for", "198.51.100.2"), 1).status, 200);
+}
+
+#[test]
+fn a_field_that_chooses_a_route_chooses_the_answer() {
+    let stage = Stage::with(json!({ "routes": [
+        { "name": "inner", "match": { "path": "/**", "headers": { "X-Internal": "s3cret" } } },
+        { "name": "all", "match": { "path": "/**" } },
+    ] }));
+    stage.go(get("/x").with("x-internal", "s3cret"), 0, 200, GOOD, "inner");
+    assert_eq!(stage.in_need(get("/x"), 1).status, 503);
+    assert_eq!(stage.in_need(get("/x").with("x-internal", "s3cret"), 1).body, "inner");
+    stage.go(ask("PUT", "/x"), 2, 204, &[], "");
+    assert_eq!(stage.in_need(get("/x").with("x-internal", "s3cret"), 3).status, 503, "a write ends all of them");
+}
+
+#[test]
+fn its_age_is_that_of_the_moment_of_the_answer() {
+    let stage = Stage::new();
+    stage.go(get("/x"), 0, 200, GOOD, "good");
+    let mut slow = stage.down(get("/x"), 350);
+    assert!(slow.needs_time());
+    slow.answer_nanos = Some(slow.now.monotonic_nanos + 9 * SECOND);
+    let heard = stage.up(slow, 503, &[], "");
+    assert_eq!((heard.status, values(&heard.headers, "age")), (200, vec!["359".to_owned()]));
+    let mut slower = stage.down(get("/x"), 350);
+    slower.answer_nanos = Some(slower.now.monotonic_nanos + 10 * SECOND);
+    assert_eq!(stage.up(slower, 503, &[], "").status, 503);
+}
+
+#[test]
+fn reads_of_what_is_not_there_do_not_end_what_is_on_its_way() {
+    let stage = Stage::new();
+    let slow = stage.down(get("/x"), 0);
+    for number in 0..20_000 {
+        stage.go(get(&format!("/none{number}")), 0, 404, &[], "");
+    }
+    stage.up(slow, 200, GOOD, "good");
+    assert_eq!(stage.in_need(get("/x"), 1).status, 200);
+}
+
+#[test]
+fn what_may_have_been_cut_or_was_told_by_a_twin_is_not_kept() {
+    let stage = Stage::new();
+    let mut exchange = stage.down(get("/x"), 0);
+    exchange.ends_with_connection = true;
+    stage.up(exchange, 200, GOOD, "half of i");
+    assert_eq!(stage.in_need(get("/x"), 1).status, 503);
+    let vary = [("cache-control", "max-age=60"), ("vary", "accept-language")];
+    assert!(!Stage::new().keeps(get("/x").with("accept_language", "evil"), &vary));
+    let two_ages = [("cache-control", "max-age=60"), ("age", "1"), ("age", "400")];
+    assert!(!Stage::new().keeps(get("/x"), &two_ages));
+    for field in ["cdn-cache-control", "surrogate-control"] {
+        assert!(!Stage::new().keeps(get("/x"), &[("cache-control", "max-age=60"), (field, "private")]), "{field}");
+    }
+    let stage = Stage::new();
+    stage.go(get("/x"), 0, 200, GOOD, "good");
+    stage.ground.shelf.clear();
+    assert_eq!(stage.in_need(get("/x"), 1).status, 503, "another upstream");
 }
