@@ -50,6 +50,9 @@ pub(crate) struct Arguments {
     /// Ask in turn for a path below each of `/s0`, `/s1` and so on, up to so many, instead of the usual one.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     routes: Option<u32>,
+    /// Send the tokens in this file in turn, one a line, as `Authorization: Bearer`.
+    #[arg(long, conflicts_with = "routes")]
+    tokens: Option<PathBuf>,
     /// Process whose CPU time to read; may be repeated.
     #[arg(long)]
     watch: Vec<u32>,
@@ -89,9 +92,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .collect::<anyhow::Result<Vec<_>>>()?;
     let paths = arguments.routes.map_or_else(|| vec![request::LOAD_PATH.to_owned()], request::scattered);
     let target = arguments.target.to_string();
+    let requests = match &arguments.tokens {
+        Some(file) => request::with_tokens(&target, file)?,
+        None => paths.iter().map(|path| request::render(&target, path)).collect(),
+    };
     let mut load = Load {
         arguments,
-        requests: paths.iter().map(|path| request::render(&target, path)).collect(),
+        requests,
         next: 0,
         reactor,
         clients,

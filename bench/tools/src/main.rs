@@ -15,6 +15,7 @@ mod open;
 mod reactor;
 mod request;
 mod tls;
+mod tokens;
 mod upstream;
 mod watch;
 
@@ -39,6 +40,8 @@ enum Command {
     H2(h2::Arguments),
     /// A fixed rate; latency counts from the moment a request was due, not from when it was sent.
     Open(open::Arguments),
+    /// Makes JSON Web Tokens for a load, and the keys to check them.
+    Tokens(tokens::Arguments),
     /// Opens connections, uses each once and leaves them idle; reports the memory that took.
     Idle(idle::Arguments),
 }
@@ -50,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         Command::Closed(arguments) => closed::run(&arguments),
         Command::H2(arguments) => h2::run(&arguments),
         Command::Open(arguments) => open::run(&arguments),
+        Command::Tokens(arguments) => tokens::run(&arguments),
         Command::Idle(arguments) => idle::run(&arguments),
     }
 }

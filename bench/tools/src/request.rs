@@ -2,6 +2,10 @@
 //!
 //! It looks like an ordinary API client's: five fields and a query, nothing that a proxy may answer by itself.
 
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+
 /// Path that makes the upstream answer with the request head it received, as `text/plain`.
 pub(crate) const ECHO_PATH: &str = "/bench/echo";
 
@@ -33,6 +37,20 @@ pub(crate) fn render(target: &str, path: &str) -> Vec<u8> {
     }
     text.push_str("\r\n");
     text.into_bytes()
+}
+
+/// A request of the usual path for each line of `file`, with that line as its token.
+///
+/// # Errors
+/// When the file cannot be read, or has no line.
+pub(crate) fn with_tokens(target: &str, file: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let plain = render(target, LOAD_PATH);
+    let head = plain.strip_suffix(b"\r\n").context("a request without its end")?;
+    let requests: Vec<Vec<u8>> =
+        text.lines().map(|token| [head, b"Authorization: Bearer ", token.as_bytes(), b"\r\n\r\n"].concat()).collect();
+    ensure!(!requests.is_empty(), "{} has no tokens", file.display());
+    Ok(requests)
 }
 
 #[cfg(test)]

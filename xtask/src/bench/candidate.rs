@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -137,6 +137,10 @@ impl Candidate {
         if scenario.traffic() != Traffic::Plain {
             machine::certify(&certificate)?;
         }
+        let mut keys = Keys::default();
+        if let Some((algorithm, count)) = scenario.tokens() {
+            keys = Keys::make(folder.path(), algorithm, count)?;
+        }
         let routes = scenario.routes(burden).map_or_else(String::new, |count| self.program.routes(count));
         fs::write(folder.path().join("routes"), &routes).context("writing routes")?;
         let workers = scenario.cores(burden);
@@ -151,6 +155,10 @@ impl Candidate {
             ("LOG", log.display().to_string()),
             ("CERTIFICATE", certificate.display().to_string()),
             ("ROUTES", routes),
+            ("ALGORITHM", keys.algorithm.to_owned()),
+            ("KEYS", keys.for_gateway.clone()),
+            ("VERIFY_KEY", keys.for_haproxy.clone()),
+            ("TOKEN_MEMORY", scenario.token_memory().to_owned()),
             ("WORKERS", workers.to_string()),
             ("IDLE", idle.to_owned()),
             ("SILENCE", silence.to_owned()),
@@ -172,7 +180,16 @@ impl Candidate {
             .stderr(File::create(&errors)?)
             .spawn()
             .with_context(|| format!("starting {} (are setpriv and taskset installed?)", self.label))?;
-        let mut running = Running { program: self.program, child, listen, log, certificate, folder, pids: Vec::new() };
+        let mut running = Running {
+            program: self.program,
+            child,
+            listen,
+            log,
+            certificate,
+            tokens: keys.tokens,
+            folder,
+            pids: Vec::new(),
+        };
         running
             .wait_until_listening()
             .and_then(|()| if workers > 1 { running.spread(workers) } else { Ok(()) })
@@ -196,6 +213,31 @@ impl Program {
     }
 }
 
+/// What tokens are checked with, in the words of each program.
+#[derive(Default)]
+struct Keys {
+    algorithm: &'static str,
+    for_gateway: String,
+    for_haproxy: String,
+    tokens: Option<PathBuf>,
+}
+
+impl Keys {
+    /// New keys, and tokens signed with them, in `folder`.
+    fn make(folder: &Path, algorithm: &'static str, count: u32) -> anyhow::Result<Self> {
+        let arguments = ["tokens", "--algorithm", algorithm, "--count", &count.to_string(), "--folder"];
+        let made = Command::new(machine::built("bench-tools")?).args(arguments).arg(folder).status();
+        if !made.context("starting bench-tools")?.success() {
+            bail!("bench-tools made no tokens");
+        }
+        let (for_gateway, for_haproxy) = match fs::read_to_string(folder.join("secret")) {
+            Ok(secret) => (format!("secret: \"{secret}\""), secret),
+            Err(_) => ("jwks: { file: jwks.json }".to_owned(), folder.join("public.pem").display().to_string()),
+        };
+        Ok(Self { algorithm, for_gateway, for_haproxy, tokens: Some(folder.join("tokens")) })
+    }
+}
+
 /// Who stands around a proxy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peers {
@@ -215,6 +257,8 @@ pub(crate) struct Running {
     pub(crate) log: PathBuf,
     /// Its certificate with the key, PEM; there only where it speaks TLS.
     pub(crate) certificate: PathBuf,
+    /// The tokens that it accepts, one a line, where it asks for one.
+    pub(crate) tokens: Option<PathBuf>,
     /// Its processes: the one started and its children.
     pub(crate) pids: Vec<u32>,
     folder: machine::Folder,

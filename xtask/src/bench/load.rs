@@ -125,6 +125,8 @@ pub(crate) struct Aim {
     target: SocketAddr,
     traffic: Traffic,
     certificate: String,
+    /// Tokens to send in turn.
+    tokens: Option<String>,
     /// Routes to spread the requests over.
     routes: Option<u32>,
     /// The cores of the load, a process on each.
@@ -139,6 +141,7 @@ impl Aim {
             target: running.listen,
             traffic: scenario.traffic(),
             certificate: running.certificate.display().to_string(),
+            tokens: running.tokens.as_ref().map(|tokens| tokens.display().to_string()),
             // One is the probe's.
             routes: scenario.routes(burden).map(|count| count - 1),
             cpus: load_cpus(scenario, burden),
@@ -162,6 +165,7 @@ impl Aim {
         if self.traffic == Traffic::Handshakes {
             arguments.push("--fresh".to_owned());
         }
+        arguments.extend(self.tokens.as_ref().map(|tokens| format!("--tokens={tokens}")));
         arguments.extend(self.routes.map(|routes| format!("--routes={routes}")));
         arguments
     }

@@ -42,6 +42,11 @@ pub(crate) fn probe(scenario: Scenario, running: &Running) -> anyhow::Result<Pro
     if scheme == "https" {
         command.args(["--tlsv1.3", "--cacert"]).arg(&running.certificate);
     }
+    if let Some(tokens) = &running.tokens {
+        let tokens = std::fs::read_to_string(tokens).context("reading the tokens")?;
+        let token = tokens.lines().next().context("no token")?;
+        command.args(["--header", &format!("Authorization: Bearer {token}")]);
+    }
     let output = command.arg(format!("{scheme}://{}{ECHO_PATH}", running.listen)).output().context("starting curl")?;
     if !output.status.success() {
         bail!("curl: {}", String::from_utf8_lossy(&output.stderr).trim());

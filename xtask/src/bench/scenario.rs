@@ -21,6 +21,14 @@ pub(crate) enum Scenario {
     TlsH2,
     /// As full, over TLS 1.3, with a full handshake for every request.
     Handshake,
+    /// As full, with a token (ES256) that was seen before, and a role that the route asks for.
+    JwtEs256,
+    /// The same with RS256.
+    JwtRs256,
+    /// The same with HS256.
+    JwtHs256,
+    /// The same with ES256 and a new token in every request.
+    JwtNew,
     /// As full, with 10 routes and with 10,000.
     Routes,
     /// As full, alone and beside 1,000 idle connections.
@@ -70,7 +78,7 @@ const FORWARDING: [&str; 4] = ["x-forwarded-for", "x-forwarded-proto", "x-forwar
 
 impl Scenario {
     /// All of them, in the order in which they are run.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Plain,
         Self::Guarded,
         Self::Full,
@@ -78,6 +86,10 @@ impl Scenario {
         Self::TlsH1,
         Self::TlsH2,
         Self::Handshake,
+        Self::JwtEs256,
+        Self::JwtRs256,
+        Self::JwtHs256,
+        Self::JwtNew,
         Self::Routes,
         Self::Idle,
         Self::Cores,
@@ -96,6 +108,10 @@ impl Scenario {
             Self::TlsH1 => "tls-h1",
             Self::TlsH2 => "tls-h2",
             Self::Handshake => "handshake",
+            Self::JwtEs256 => "jwt-es256",
+            Self::JwtRs256 => "jwt-rs256",
+            Self::JwtHs256 => "jwt-hs256",
+            Self::JwtNew => "jwt-new",
             Self::Routes => "routes",
             Self::Idle => "idle",
             Self::Cores => "cores",
@@ -107,6 +123,7 @@ impl Scenario {
         match self {
             Self::TlsH1 | Self::TlsH2 | Self::Handshake => "tls",
             Self::Idle | Self::Cores => "full",
+            Self::JwtEs256 | Self::JwtRs256 | Self::JwtHs256 | Self::JwtNew => "jwt",
             other => other.name(),
         }
     }
@@ -119,6 +136,23 @@ impl Scenario {
             Self::Handshake => Traffic::Handshakes,
             _ => Traffic::Plain,
         }
+    }
+
+    /// How many different tokens the load sends, and how they are signed.
+    pub(crate) fn tokens(self) -> Option<(&'static str, u32)> {
+        match self {
+            Self::JwtEs256 => Some(("ES256", 1_000)),
+            Self::JwtRs256 => Some(("RS256", 1_000)),
+            Self::JwtHs256 => Some(("HS256", 1_000)),
+            // Far more than the gateway is given memory for, so that none is remembered when its turn comes again.
+            Self::JwtNew => Some(("ES256", 20_000)),
+            _ => None,
+        }
+    }
+
+    /// Memory for tokens that were checked, as the gateway's config says it.
+    pub(crate) fn token_memory(self) -> &'static str {
+        if self == Self::JwtNew { "64KiB" } else { "32MiB" }
     }
 
     /// What tells the two contestants of a program apart; `None` where each runs once.
@@ -178,6 +212,7 @@ impl Scenario {
         match self {
             Self::Plain | Self::Refused => Vec::new(),
             Self::Guarded => vec!["x-request-id"],
+            _ if self.tokens().is_some() => [&FORWARDING[..], &["x-request-id", "x-portcullis-user"]].concat(),
             _ => [&FORWARDING[..], &["x-request-id"]].concat(),
         }
     }
@@ -190,6 +225,10 @@ impl Scenario {
             Self::Refused | Self::TlsH1 => Some(Goal::OverHaproxy(0.85)),
             Self::TlsH2 => Some(Goal::OverHaproxy(1.0)),
             Self::Handshake => Some(Goal::OverHaproxy(0.65)),
+            Self::JwtEs256 => Some(Goal::OverHaproxy(0.22)),
+            Self::JwtRs256 => Some(Goal::OverHaproxy(0.40)),
+            Self::JwtHs256 => Some(Goal::OverHaproxy(0.75)),
+            Self::JwtNew => Some(Goal::OverHaproxy(0.85)),
             Self::Routes => Some(Goal::OverLight(1.2)),
             Self::Cores => Some(Goal::TimesLight(1.9)),
         }
