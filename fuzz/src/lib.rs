@@ -8,6 +8,7 @@
 pub mod config;
 pub mod forwarded;
 pub mod path;
+pub mod token;
 pub mod wire;
 
 use std::net::SocketAddr;
