@@ -76,7 +76,7 @@ pub fn check(bytes: &[u8]) {
         Value::String(text) => text.clone(),
         number => number.to_string(),
     };
-    assert_eq!(*who.user, *user);
+    assert_eq!(who.user(), user);
     assert!(!user.is_empty());
 }
 
