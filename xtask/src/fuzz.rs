@@ -14,8 +14,14 @@ use crate::process::{self, program, root, succeeds};
 use crate::setup;
 
 /// The targets, with the most bytes of an input.
-const TARGETS: &[(&str, u32)] =
-    &[("request_head", 1024), ("chunked_body", 512), ("forwarded", 512), ("path", 512), ("config", 4096), ("token", 1024)];
+const TARGETS: &[(&str, u32)] = &[
+    ("request_head", 1024),
+    ("chunked_body", 512),
+    ("forwarded", 512),
+    ("path", 512),
+    ("config", 4096),
+    ("token", 1024),
+];
 
 const TOOLCHAIN: &str = "nightly";
 

@@ -36,9 +36,9 @@ pub(crate) struct Arguments {
 
 /// Something that signs.
 enum Signer {
-    Ecdsa(EcdsaKeyPair),
-    Rsa(RsaKeyPair),
-    Hmac(hmac::Key),
+    Ecdsa(Box<EcdsaKeyPair>),
+    Rsa(Box<RsaKeyPair>),
+    Hmac(Box<hmac::Key>),
 }
 
 /// Makes keys and tokens.
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 &jwks(&serde_json::json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y, "alg": "ES256" })),
             )?;
             write("public.pem", &pem(AsDer::<PublicKeyX509Der<'_>>::as_der(key.public_key())?.as_ref()))?;
-            Signer::Ecdsa(key)
+            Signer::Ecdsa(Box::new(key))
         }
         "RS256" => {
             let key = RsaKeyPair::generate(KeySize::Rsa2048).context("making a key")?;
@@ -66,14 +66,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let jwk = serde_json::json!({ "kty": "RSA", "n": encoded(n), "e": encoded(e), "alg": "RS256" });
             write("jwks.json", &jwks(&jwk))?;
             write("public.pem", &pem(AsDer::<PublicKeyX509Der<'_>>::as_der(key.public_key())?.as_ref()))?;
-            Signer::Rsa(key)
+            Signer::Rsa(Box::new(key))
         }
         "HS256" => {
             let mut bytes = [0; 32];
             rand::fill(&mut bytes).context("no randomness")?;
             let secret = encoded(&bytes);
             write("secret", &secret)?;
-            Signer::Hmac(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
+            Signer::Hmac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())))
         }
         other => bail!("{other}: ES256, RS256 or HS256"),
     };

@@ -124,6 +124,9 @@ const TELLING: &[&str] = &[
     "issuer",
     "jti",
     "subject",
+    "changes",
+    "disabled",
+    "unlock",
 ];
 
 /// What a body says of the act, as ` network=203.0.113.9 for=1h`.
