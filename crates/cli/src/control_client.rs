@@ -29,6 +29,16 @@ pub(crate) struct Which {
     config: Option<PathBuf>,
 }
 
+/// What every command that asks the running gateway takes.
+#[derive(clap::Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 impl Which {
     /// The one with this socket.
     pub(crate) fn at(socket: PathBuf) -> Which {

@@ -5,13 +5,14 @@
 //!
 //! Invariant: nothing is served before every listener is bound, and the process ends within `shutdown.total`.
 
+mod listeners;
+mod stores;
+
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_accounts::service::Service;
 use portcullis_core::clock::Clock;
 use portcullis_core::metric::Registry;
 use portcullis_guards::access_log::LogSink;
@@ -21,27 +22,29 @@ use portcullis_store::acts::Acts;
 use portcullis_store::counters::KeyHasher;
 use portcullis_store::memory::acts::MemoryActs;
 use portcullis_store::memory::counters::MemoryCounters;
-use portcullis_store::sql::Sql;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::accounts::{self, Accounts};
+use crate::accounts;
 use crate::acme;
 use crate::admin;
 use crate::clock::SystemClock;
-use crate::config::{Config, StorePlace};
+use crate::config::Config;
 use crate::control;
-use crate::keeper::{Keeper, StoreFailure};
+use crate::keeper::StoreFailure;
 use crate::keys;
 use crate::life::{Gate, Stage};
 use crate::listen;
-use crate::permissions;
 use crate::pressure::{self, Sight};
 use crate::proxy::minder;
 use crate::running::Running;
 use crate::telemetry;
 use crate::telemetry::log::Log;
+
+pub use self::listeners::Bound;
+use self::listeners::Listeners;
+use self::stores::{open_accounts, open_keeper, open_permissions, open_store};
 
 /// Housekeeping that needs no better timing: wall clock, breaker gauges, config watch.
 const TICK: Duration = Duration::from_secs(1);
@@ -96,17 +99,6 @@ pub enum StartError {
     /// The operating system refused a thread, a signal handler or a runtime.
     #[error("cannot start")]
     System(#[from] io::Error),
-}
-
-/// The addresses that were bound; differs from the config where it says port 0.
-#[derive(Clone, Debug)]
-pub struct Bound {
-    /// Where clients connect.
-    pub data: Vec<SocketAddr>,
-    /// Where telemetry is served.
-    pub telemetry: SocketAddr,
-    /// Where the admin API is, if somebody has a token.
-    pub admin: Option<SocketAddr>,
 }
 
 /// What a process is started with.
@@ -249,65 +241,6 @@ pub fn serve(start: Start) -> Result<Exit, StartError> {
     Ok(exit)
 }
 
-/// Loads accounts, where they are turned on.
-async fn open_accounts(
-    service: Option<Service>,
-    store: Option<&(PathBuf, Arc<Sql>)>,
-    ground: &Ground,
-    clock: &SystemClock,
-    log: &Log,
-) -> Result<Option<Arc<Accounts>>, StartError> {
-    let Some(service) = service else { return Ok(None) };
-    let accounts = match store {
-        Some((path, store)) => {
-            let store = Arc::clone(store) as Arc<dyn portcullis_store::accounts::Accounts>;
-            Accounts::over(store, path, service, clock, log, &ground.metrics).await?
-        }
-        None => Accounts::in_memory(service, &ground.metrics),
-    };
-    Ok(Some(Arc::new(accounts)))
-}
-
-/// The durable store and its place, where the config names one.
-async fn open_store(config: &Config) -> Result<Option<(PathBuf, Arc<Sql>)>, StartError> {
-    match config.store.place() {
-        Ok(StorePlace::Sqlite(path)) => {
-            let path = config.folder.join(path);
-            let store = Sql::open(&path).await.map_err(StoreFailure::from)?;
-            Ok(Some((path, Arc::new(store))))
-        }
-        Ok(StorePlace::Memory) => Ok(None),
-        Err(message) => Err(StartError::Config(vec![Mistake::new("store.url", message)])),
-    }
-}
-
-/// Loads the bans that the store remembers.
-async fn open_keeper(
-    store: Option<&(PathBuf, Arc<Sql>)>,
-    ground: &Ground,
-    clock: &SystemClock,
-    log: &Log,
-) -> Result<Keeper, StartError> {
-    let bans = Arc::clone(&ground.bans);
-    let Some((path, store)) = store else {
-        let what = "store.url is memory: bans, permissions, accounts and sessions are forgotten when this process ends";
-        log.event("warn", "nothing_is_kept", &[("why", what)]);
-        return Ok(Keeper::in_memory(bans, &ground.metrics));
-    };
-    Ok(Keeper::open(path, Arc::clone(store), bans, clock, log, &ground.metrics).await?)
-}
-
-/// Loads the permissions that the store remembers.
-async fn open_permissions(
-    store: Option<&(PathBuf, Arc<Sql>)>,
-    ground: &Ground,
-) -> Result<permissions::Keeper, StartError> {
-    let policy = Arc::clone(&ground.permissions);
-    let Some((path, store)) = store else { return Ok(permissions::Keeper::in_memory(policy, &ground.metrics)) };
-    let opened = permissions::Keeper::open(policy, Arc::clone(store) as _, &ground.metrics).await;
-    Ok(opened.map_err(|source| StoreFailure::Read { path: path.clone(), source })?)
-}
-
 /// Binds the control socket. Where nobody asked for this path, another gateway that has it is no reason not to start.
 fn open_control(config: &Config, log: &Log) -> Result<Option<control::socket::Bound>, StartError> {
     let off = |why: &str| log.event("warn", "control_off", &[("why", why)]);
@@ -332,47 +265,6 @@ fn open_control(config: &Config, log: &Log) -> Result<Option<control::socket::Bo
 
 fn join(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-}
-
-struct Listeners {
-    per_core: Vec<Vec<StdListener>>,
-    telemetry: StdListener,
-    admin: Option<StdListener>,
-    bound: Bound,
-}
-
-impl Listeners {
-    fn bind(config: &Config, workers: usize) -> Result<Listeners, StartError> {
-        let mut data = Vec::new();
-        let mut per_core: Vec<Vec<StdListener>> = (0..workers).map(|_| Vec::new()).collect();
-        for listen in &config.listen {
-            let mut address = listen.address;
-            let fail = |source| StartError::Listen { address: listen.address, source };
-            // Sharing a port is for our own cores; somebody else's listener there is a mistake to be told.
-            drop(StdListener::bind(address).map_err(fail)?);
-            for listeners in &mut per_core {
-                let listener = listen::bind(address).map_err(fail)?;
-                // Port 0 means any: the other cores must take the one the first was given.
-                address = listener.local_addr().map_err(fail)?;
-                listeners.push(listener);
-            }
-            data.push(address);
-        }
-        let address = config.telemetry.address;
-        let fail = |source| StartError::Listen { address, source };
-        let telemetry = bind_one(address)?;
-        let admin = config.admin.is_on().then(|| bind_one(config.admin.address)).transpose()?;
-        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
-        let bound = Bound { data, telemetry: telemetry.local_addr().map_err(fail)?, admin: admin_address };
-        Ok(Listeners { per_core, telemetry, admin, bound })
-    }
-}
-
-fn bind_one(address: SocketAddr) -> Result<StdListener, StartError> {
-    let fail = |source| StartError::Listen { address, source };
-    let listener = StdListener::bind(address).map_err(fail)?;
-    listener.set_nonblocking(true).map_err(fail)?;
-    Ok(listener)
 }
 
 struct Signals {

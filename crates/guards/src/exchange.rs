@@ -250,7 +250,7 @@ pub struct Exchange {
     /// Set by `stale_if_error` on the way up: the body that goes out in place of the one that came. Whoever passes on the answer
     /// takes it.
     pub instead: Option<Bytes>,
-    /// Set by whoever asks the upstream: its answer has neither a length nor an end of its own.
+    /// Set by whoever asks the upstream, where [`Exchange::needs_time`]: its answer has neither a length nor an end of its own.
     pub ends_with_connection: bool,
     /// Set by whoever takes the answer up, where [`Exchange::needs_time`]: monotonic nanoseconds of that moment.
     pub answer_nanos: Option<u64>,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::control_client::{Which, encoded};
+use crate::control_client::{Common, encoded};
 
 /// A password is shorter than this.
 const MOST_BYTES: u64 = 4096;
@@ -72,16 +72,6 @@ pub(crate) enum Command {
         #[command(flatten)]
         common: Common,
     },
-}
-
-/// What all of them take.
-#[derive(clap::Args)]
-pub(crate) struct Common {
-    #[command(flatten)]
-    pub(super) which: Which,
-    /// Print JSON.
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 /// Does one of them.

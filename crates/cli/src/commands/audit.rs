@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::control_client::Which;
+use crate::control_client::Common;
 
 /// What to do with the record.
 #[derive(clap::Subcommand)]
@@ -15,10 +15,7 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 50)]
         most: usize,
         #[command(flatten)]
-        which: Which,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        common: Common,
     },
 }
 
@@ -27,11 +24,11 @@ pub(crate) enum Command {
 /// # Errors
 /// When the gateway cannot be asked, or says no.
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
-    let Command::List { most, which, json } = command;
+    let Command::List { most, common } = command;
     let mut acts: Vec<Value> = Vec::new();
     let mut before = String::new();
     while acts.len() < *most {
-        let mut page = which.ask_well("GET", &format!("/api/v1/audit{before}"), &Value::Null)?;
+        let mut page = common.which.ask_well("GET", &format!("/api/v1/audit{before}"), &Value::Null)?;
         if let Value::Array(more) = page["acts"].take() {
             acts.extend(more);
         }
@@ -41,7 +38,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         }
     }
     acts.truncate(*most);
-    if *json {
+    if common.json {
         println!("{}", Value::Array(acts));
         return Ok(ExitCode::SUCCESS);
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::control_client::{Which, encoded};
+use crate::control_client::{Common, encoded};
 
 /// What to do with bans.
 #[derive(clap::Subcommand)]
@@ -44,16 +44,6 @@ pub(crate) enum Command {
         #[command(flatten)]
         common: Common,
     },
-}
-
-/// What all of them take.
-#[derive(clap::Args)]
-pub(crate) struct Common {
-    #[command(flatten)]
-    which: Which,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Does one of them. Exit 3 when a change holds but could not be written down.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::control_client::{Which, encoded};
+use crate::control_client::{Common, encoded};
 
 /// What to do.
 #[derive(clap::Subcommand)]
@@ -26,16 +26,6 @@ pub(crate) struct Order {
     route: Option<String>,
     #[command(flatten)]
     common: Common,
-}
-
-/// What all of them take.
-#[derive(clap::Args)]
-pub(crate) struct Common {
-    #[command(flatten)]
-    which: Which,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Does one of them.

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::accounts::{Common, text};
-use crate::control_client::encoded;
+use super::accounts::text;
+use crate::control_client::{Common, encoded};
 
 /// What to do with sessions.
 #[derive(clap::Subcommand)]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::control_client::Which;
+use crate::control_client::Common;
 
 /// What to do with tokens.
 #[derive(clap::Subcommand)]
@@ -33,16 +33,6 @@ pub(crate) enum Command {
         #[command(flatten)]
         common: Common,
     },
-}
-
-/// What all of them take.
-#[derive(clap::Args)]
-pub(crate) struct Common {
-    #[command(flatten)]
-    which: Which,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Does one of them.

@@ -37,9 +37,13 @@ pub(super) async fn receive(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    let log = Arc::clone(&gate.log);
     let called = tokio::task::spawn_local(call(gate, peer, request)).await;
-    // It panicked; nobody else may suffer, and there is nothing to say about it here.
-    Ok(called.unwrap_or_else(|_| bare(StatusCode::INTERNAL_SERVER_ERROR)))
+    // It panicked: a defect, which nobody else may suffer from, and which must be seen.
+    Ok(called.unwrap_or_else(|error| {
+        log.event("error", "admin_call_failed", &[("error", &error.to_string())]);
+        bare(StatusCode::INTERNAL_SERVER_ERROR)
+    }))
 }
 
 fn bare(status: StatusCode) -> Response<Full<Bytes>> {
